@@ -1,0 +1,108 @@
+"""The records database: SQLite in WAL mode, or PostgreSQL, behind one set of rows and queries."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, Dialect, Text, TypeDecorator, create_engine, event, make_url
+from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass, Session, sessionmaker
+
+from gateline.kernel.canonical import canonical_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value kept as canonical text, so that it reads back byte for byte on both databases."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Encode for the database."""
+        return None if value is None else canonical_bytes(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Decode from the database."""
+        return None if value is None else json.loads(value)
+
+
+class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    """The base of every table row. Whole numbers are 64 bits wide."""
+
+    type_annotation_map = {int: BigInteger, dict[str, Any]: Json, list[Any]: Json}  # noqa: RUF012
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Set durable WAL mode, foreign keys and an immediate write lock per transaction."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=20000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Any) -> None:
+        mode = "DEFERRED" if connection.get_execution_options().get("read_only") else "IMMEDIATE"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+class Records:
+    """The records database of one installation.
+
+    Args:
+        url: SQLAlchemy URL, `sqlite:///…` or `postgresql://…` (psycopg 3).
+    """
+
+    def __init__(self, url: str) -> None:
+        location = make_url(url)
+        self.is_sqlite = location.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            Path(location.database or "").parent.mkdir(parents=True, exist_ok=True)
+        else:
+            location = location.set(drivername="postgresql+psycopg")
+        self.engine: Engine = create_engine(location, pool_pre_ping=not self.is_sqlite)
+        if self.is_sqlite:
+            _prepare_sqlite(self.engine)
+        self._writing = sessionmaker(self.engine, expire_on_commit=False)
+        self._reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a session for reading one consistent state; rows stay readable afterwards, nothing is committed."""
+        with self._reading() as session:
+            try:
+                yield session
+            finally:
+                session.expunge_all()
+                session.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open the transaction of a change. Domains use `Ledger.transaction`, which adds the ledger entry."""
+        with self._writing.begin() as session:
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision; a second process waits, then finds nothing to do."""
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+        with self.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Return every connection."""
+        self.engine.dispose()

@@ -1,0 +1,54 @@
+"""Every setting, read from `GATELINE_…` variables; unknown ones are refused by `gateline doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings of one installation.
+
+    Each field can be set by a variable named GATELINE_ plus the field in upper case.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GATELINE_", extra="forbid", frozen=True)
+
+    home: Path = Field(default=Path(".gateline"), description="Folder of everything Gateline keeps: records, objects, keys, logs.")
+    host: str = Field(default="127.0.0.1", description="Address the control plane and the workers listen on.")
+    port: int = Field(default=8200, ge=0, le=65535, description="Port of the control plane; 0 takes a free one.")
+    serving_port: int = Field(default=8201, ge=0, le=65535, description="Port of the inference workers; 0 takes a free one.")
+    workers: int = Field(default=1, ge=0, le=256, description="Number of inference worker processes; 0 starts none.")
+    records_url: str = Field(default="", description="SQLAlchemy URL of the records database; empty: SQLite in the home.")
+    mlflow: bool = Field(default=True, description="Whether the embedded MLflow is loaded and served under /mlflow.")
+    mlflow_url: str = Field(default="", description="SQLAlchemy URL of MLflow's own database; empty: SQLite in the home.")
+    reconcile_interval_seconds: float = Field(default=0.2, gt=0, le=60, description="Seconds between two passes of the reconcilers.")
+    checkpoint_interval_seconds: float = Field(default=60.0, gt=0, description="Most seconds between two signed ledger checkpoints.")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe log event that is written.")
+
+    @property
+    def records_location(self) -> str:
+        """The URL of the records database."""
+        return self.records_url or f"sqlite:///{self.home.absolute() / 'records.db'}"
+
+    @property
+    def objects_path(self) -> Path:
+        """Folder of content-addressed files."""
+        return self.home / "objects"
+
+    @property
+    def keys_path(self) -> Path:
+        """Folder of signing and token keys, readable by the owner alone."""
+        return self.home / "keys"
+
+    @property
+    def serving_path(self) -> Path:
+        """Folder of routes, served forms, prediction log and segments."""
+        return self.home / "serving"
+
+    @property
+    def mlflow_path(self) -> Path:
+        """Folder of MLflow's database and artifacts."""
+        return self.home / "mlflow"
