@@ -1,0 +1,248 @@
+"""Expressions against data: typing them before any row is read, and the frames of sources that every computation starts from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from gateline.data.model import ColumnType
+from gateline.features import rules
+from gateline.features.model import Aggregate, FeatureColumn, FeatureKind, Latest, Lookup, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from gateline.features.model import FeatureView, Part, Source
+
+INSTANT = pl.Datetime("us", "UTC")
+ROW = "__row"
+LABEL = "__label"
+LABEL_AT = "__label_available_at"
+
+_POLARS: Mapping[ColumnType, pl.DataType] = {
+    ColumnType.INT64: pl.Int64(),
+    ColumnType.FLOAT64: pl.Float64(),
+    ColumnType.STRING: pl.String(),
+    ColumnType.BOOLEAN: pl.Boolean(),
+    ColumnType.DATE: pl.Date(),
+    ColumnType.DATETIME: INSTANT,
+    ColumnType.NAIVE_DATETIME: pl.Datetime("us"),
+}
+_FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
+Schema = dict[str, pl.DataType]
+
+
+def typed(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return the expression in one of our types: whole numbers as Int64, others as finite Float64, UTC microseconds."""
+    if dtype.is_integer():
+        return expression.cast(pl.Int64)
+    if dtype.is_float():
+        wide = expression.cast(pl.Float64)
+        return pl.when(wide.is_finite()).then(wide)
+    if isinstance(dtype, pl.Datetime):
+        return expression.cast(INSTANT if dtype.time_zone else pl.Datetime("us"))
+    return expression
+
+
+def source_types(source: Source, path: Path) -> Schema:
+    """Return alias to type of the source over the table at `path`."""
+    schema = dict(pl.scan_parquet(path).collect_schema())
+    return {alias: _type_of(sql, schema)[1] for alias, sql in source.columns.items()}
+
+
+def source_frame(source: Source, path: Path, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
+    """Return the source's rows in table order: every alias, typed, and `extra` expressions under their names.
+
+    Expressions see the dataset's columns only, never each other.
+    """
+    rows = pl.scan_parquet(path)
+    if source.where is not None:
+        rows = rows.filter(pl.sql_expr(source.where))
+    schema = dict(rows.collect_schema())
+    wanted = {**source.columns, **(extra or {})}
+    fresh = {f"__new_{alias}": typed(pl.sql_expr(sql), _type_of(sql, schema)[0]) for alias, sql in wanted.items()}
+    picked = rows.with_columns(**fresh).select(pl.col(f"__new_{alias}").alias(alias) for alias in wanted)
+    return picked.collect()
+
+
+def roots(sql: str) -> frozenset[str]:
+    """Return the names of the columns that an expression reads."""
+    return frozenset(pl.sql_expr(sql).meta.root_names())
+
+
+def _type_of(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[pl.DataType, pl.DataType]:
+    """Return the type as Polars infers it, and ours; raises PolarsError when the expression is wrong."""
+    empty = pl.DataFrame(schema=dict(schema)).lazy()
+    inferred = empty.with_columns(pl.sql_expr(sql).alias("__value")).collect_schema()["__value"]
+    ours = pl.LazyFrame(schema={"x": inferred}).select(typed(pl.col("x"), inferred)).collect_schema()["x"]
+    return inferred, ours
+
+
+class _Check:
+    """Types every expression of a view against the datasets' schemas and gathers all mistakes."""
+
+    def __init__(self, view: FeatureView, schemas: Mapping[str, Mapping[str, ColumnType]]) -> None:
+        self.view = view
+        self.schemas = {name: {column: _POLARS[ColumnType(kind)] for column, kind in types.items()} for name, types in schemas.items()}
+        self.mistakes: list[str] = []
+        self.features: dict[str, pl.DataType] = {}
+        self.aliases: dict[str, Schema] = {}
+
+    def run(self) -> tuple[FeatureColumn, ...]:
+        for source in self.view.sources:
+            self.aliases[source.name] = self._source(source)
+        for part in self.view.parts:
+            self._part(part)
+        self._spine()
+        self._label_and_facts()
+        rules.refuse(self.view.name, list(dict.fromkeys(self.mistakes)))
+        return tuple(self._column(name) for name in self.view.features)
+
+    def _column(self, name: str) -> FeatureColumn:
+        dtype = self.features[name]
+        categorical = name in self.view.categorical or dtype == pl.String
+        kind = FeatureKind.CATEGORICAL if categorical else FeatureKind.NUMERIC
+        return FeatureColumn(name=name, dtype=_FEATURE_TYPES[dtype], kind=kind)
+
+    def _type(self, where: str, sql: str, schema: Schema, what: str) -> pl.DataType | None:
+        """Return the type of an expression, or note why it has none."""
+        try:
+            unknown = sorted(roots(sql) - schema.keys())
+            if unknown:
+                self.mistakes += [f"{where}: column '{name}' is not in {what}{rules.suggestion(name, schema)}" for name in unknown]
+                return None
+            return _type_of(sql, schema)[1]
+        except PolarsError as error:
+            self.mistakes.append(f"{where}: {sql!r} is not valid: {str(error).strip().splitlines()[0]}")
+            return None
+
+    def _source(self, source: Source) -> Schema:
+        schema = self.schemas.get(source.dataset)
+        if schema is None:
+            self.mistakes.append(
+                f"source '{source.name}': there is no dataset '{source.dataset}'{rules.suggestion(source.dataset, self.schemas)}"
+            )
+            return {}
+        found: Schema = {}
+        for alias, sql in source.columns.items():
+            dtype = self._type(f"source '{source.name}', column '{alias}'", sql, schema, f"dataset '{source.dataset}'")
+            if dtype is not None:
+                found[alias] = dtype
+        for field, alias in (("event_time", source.event_time), ("available_at", source.available_at)):
+            self._instant(f"source '{source.name}', {field} '{alias}'", found.get(alias))
+        if source.where is not None:
+            self._boolean(f"source '{source.name}', where", source.where, schema, f"dataset '{source.dataset}'")
+        return found
+
+    def _instant(self, where: str, dtype: pl.DataType | None) -> None:
+        if dtype == pl.Datetime("us"):
+            self.mistakes.append(f"{where} is a time stamp without a zone; add one, for example CAST(… AS TIMESTAMPTZ) if it is UTC")
+        elif dtype is not None and dtype != INSTANT:
+            self.mistakes.append(f"{where} is {dtype}, not a UTC time stamp")
+
+    def _boolean(self, where: str, sql: str, schema: Schema, what: str) -> None:
+        dtype = self._type(where, sql, schema, what)
+        if dtype is not None and dtype != pl.Boolean():
+            self.mistakes.append(f"{where} is {dtype}, not true or false")
+
+    def _part(self, part: Part) -> None:
+        spine, own = self.aliases[self.view.spine.name], self.aliases[part.source.name]
+        for alias in part.keys:
+            if alias in spine and alias in own and spine[alias] != own[alias]:
+                self.mistakes.append(
+                    f"part '{part.name}': key '{alias}' is {spine[alias]} in the spine, but {own[alias]} in '{part.source.name}'"
+                )
+        for name, alias in part.outputs.items():
+            dtype = own.get(alias)
+            if dtype is None:
+                continue
+            if isinstance(part, Window):
+                dtype = self._window(part, dtype)
+            self._feature(name, dtype)
+
+    def _window(self, part: Window, dtype: pl.DataType) -> pl.DataType:
+        if part.aggregate == Aggregate.COUNT:
+            return pl.Int64()
+        if dtype not in {pl.Int64(), pl.Float64()}:
+            self.mistakes.append(f"part '{part.name}': {part.aggregate} of '{part.column}' needs numbers, not {dtype}")
+        return pl.Float64() if part.aggregate == Aggregate.MEAN else dtype
+
+    def _feature(self, name: str, dtype: pl.DataType) -> None:
+        if dtype not in _FEATURE_TYPES:
+            self.mistakes.append(f"feature '{name}' is {dtype}; a feature is a number, a boolean or a text")
+        self.features[name] = dtype
+
+    def _spine(self) -> None:
+        spine = self.aliases[self.view.spine.name]
+        self._instant(f"time '{self.view.time}'", spine.get(self.view.time))
+        for name in self.view.columns:
+            if name in spine:
+                self._feature(name, spine[name])
+        known = {
+            **spine,
+            **{name: dtype for part in self.view.parts for name in part.outputs if (dtype := self.features.get(name)) is not None},
+        }
+        for one in self.view.on_demand:
+            dtype = self._type(f"on-demand feature '{one.name}'", one.sql, known, "the spine or the features of parts")
+            if dtype is not None:
+                self._feature(one.name, dtype)
+
+    def _label_and_facts(self) -> None:
+        label = self.view.label
+        if label is not None and (schema := self.schemas.get(label.source.dataset)) is not None:
+            what = f"dataset '{label.source.dataset}'"
+            dtype = self._type("label", label.sql, schema, what)
+            if dtype is not None and dtype not in {pl.Boolean(), pl.Int64(), pl.Float64()}:
+                self.mistakes.append(f"label is {dtype}, not a number or a boolean")
+            self._instant("label, available_at", self._type("label, available_at", label.available_at, schema, what))
+        for fact in self.view.known_at:
+            where, schema = f"known_at of dataset '{fact.dataset}'", self.schemas.get(fact.dataset)
+            if schema is None:
+                self.mistakes.append(f"{where}: there is no such dataset in the view{rules.suggestion(fact.dataset, self.schemas)}")
+                continue
+            for column in fact.columns:
+                if column not in schema:
+                    self.mistakes.append(f"{where}: column '{column}' is not in it{rules.suggestion(column, schema)}")
+            self._instant(where, self._type(where, fact.sql, schema, f"dataset '{fact.dataset}'"))
+
+
+def check_view(view: FeatureView, schemas: Mapping[str, Mapping[str, ColumnType]]) -> tuple[FeatureColumn, ...]:
+    """Return the features with their types, in order.
+
+    Args:
+        view: The declaration.
+        schemas: For each dataset, column name to type.
+
+    Raises:
+        InvalidInput: the declaration has mistakes; all of them are named.
+    """
+    rules.refuse(view.name, rules.view_mistakes(view))
+    return _Check(view, schemas).run()
+
+
+def lookback_seconds(parts: Sequence[Part]) -> int | None:
+    """Return how far before `t` the parts look at most; None when a lookup looks back without limit."""
+    spans = [0]
+    for part in parts:
+        if isinstance(part, Lookup):
+            return None
+        spans.append(part.offset_seconds + (part.window_seconds if isinstance(part, Window) else part.max_age_seconds))
+    return max(spans)
+
+
+__all__ = [
+    "INSTANT",
+    "LABEL",
+    "LABEL_AT",
+    "ROW",
+    "Latest",
+    "check_view",
+    "lookback_seconds",
+    "roots",
+    "source_frame",
+    "source_types",
+    "typed",
+]

@@ -1,0 +1,78 @@
+"""The table of feature view versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Text, UniqueConstraint, func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gateline.features.codec import version_from_dict
+from gateline.kernel.records import Json, Row
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from gateline.features.model import FeatureViewVersion
+
+
+class FeatureViewVersionRow(Row):
+    """One feature view version, never changed."""
+
+    __tablename__ = "feature_view_version"
+    __table_args__ = (
+        UniqueConstraint("name", "version", name="feature_view_version_number"),
+        UniqueConstraint("name", "digest", name="feature_view_version_digest"),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    digest: Mapped[str] = mapped_column(Text)
+    definition_digest: Mapped[str] = mapped_column(Text)
+    definition: Mapped[dict[str, Any]]
+    dataset_versions: Mapped[dict[str, Any]]
+    dataset_digests: Mapped[dict[str, Any]]
+    features: Mapped[list[Any]] = mapped_column(Json)
+    created_at: Mapped[int]
+    created_by: Mapped[str] = mapped_column(Text)
+
+
+def add(session: Session, version: FeatureViewVersion) -> None:
+    """Insert a version."""
+    session.add(FeatureViewVersionRow(**version.as_dict()))
+
+
+def by_digest(session: Session, name: str, digest: str) -> FeatureViewVersion | None:
+    """Return the version of the name with this digest."""
+    query = select(FeatureViewVersionRow).where(FeatureViewVersionRow.name == name, FeatureViewVersionRow.digest == digest)
+    row = session.scalar(query)
+    return None if row is None else to_version(row)
+
+
+def find(session: Session, name: str, version: int | None) -> FeatureViewVersion | None:
+    """Return one version, or the newest one."""
+    query = select(FeatureViewVersionRow).where(FeatureViewVersionRow.name == name).order_by(FeatureViewVersionRow.version.desc())
+    if version is not None:
+        query = query.where(FeatureViewVersionRow.version == version)
+    row = session.scalar(query.limit(1))
+    return None if row is None else to_version(row)
+
+
+def newest_number(session: Session, name: str) -> int:
+    """Return the highest version number of the name; 0 when there is none."""
+    return session.scalar(select(func.max(FeatureViewVersionRow.version)).where(FeatureViewVersionRow.name == name)) or 0
+
+
+def listed(session: Session, name: str | None) -> list[FeatureViewVersion]:
+    """Return all versions of a name, or of all names, by name and number."""
+    query = select(FeatureViewVersionRow).order_by(FeatureViewVersionRow.name, FeatureViewVersionRow.version)
+    if name is not None:
+        query = query.where(FeatureViewVersionRow.name == name)
+    return [to_version(row) for row in session.scalars(query)]
+
+
+def to_version(row: FeatureViewVersionRow) -> FeatureViewVersion:
+    """Return the domain value of a row."""
+    fields = ("id", "digest", "definition", "dataset_versions", "dataset_digests", "features", "created_at", "created_by")
+    return version_from_dict({field: getattr(row, field) for field in fields})

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from gateline.features import Aggregate, FeatureView, Label, Latest, Lookup, Source, Window, compute
+from gateline.kernel.errors import InvalidInput, NotFound
+
+
+def instants(*texts: str) -> pl.Series:
+    return pl.Series(texts).str.to_datetime("%H:%M:%S", strict=False) if False else pl.Series(texts)
+
+
+def only(view: FeatureView, *parts) -> FeatureView:
+    return replace(view, parts=parts, on_demand=())
+
+
+def test_each_spine_row_comes_once_in_order_with_all_columns(view, tables):
+    found = compute(view, tables)
+    assert found.columns == [
+        "row_id", "t", "id", "mean_delay", "last_delay", "size", "amount", "shop", "amount_per_size", "label", "label_available_at", "unit",
+    ]  # fmt: skip
+    assert found["row_id"].to_list() == ["o3", "o1", "o2"]
+    assert found["mean_delay"].to_list() == [3.0, 1.0, None]  # (10, 20], (-10, 0], no shop
+    assert found["last_delay"].to_list() == [3.0, 1.0, None]  # the payment of -2 is newer than that of -3, though known before it
+    assert found["size"].to_list() == [4, 4, None]
+    assert found["amount_per_size"].to_list() == [7.5, 2.5, None]
+    assert found["label"].to_list() == [1, None, 0]
+    assert found["label_available_at"].is_null().to_list() == [False, True, False]
+    assert found["unit"].to_list() == ["2013-01-01"] * 3
+
+
+def test_types_are_explicit_whatever_the_data(view, tables, changed, frames):
+    expected = {
+        "row_id": pl.String(), "t": pl.Datetime("us", "UTC"), "id": pl.String(), "mean_delay": pl.Float64(), "last_delay": pl.Float64(),
+        "size": pl.Int64(), "amount": pl.Int64(), "shop": pl.String(), "amount_per_size": pl.Float64(), "label": pl.Int64(),
+        "label_available_at": pl.Datetime("us", "UTC"), "unit": pl.String(),
+    }  # fmt: skip
+    assert dict(compute(view, tables).schema) == expected
+    empty = changed(payments=frames["payments"].clear(), shops=frames["shops"].clear())
+    found = compute(view, empty)
+    assert dict(found.schema) == expected
+    assert found["mean_delay"].null_count() == found["last_delay"].null_count() == found["size"].null_count() == 3
+    assert compute(view, changed(orders=frames["orders"].clear())).height == 0
+
+
+@pytest.mark.parametrize("aggregate", list(Aggregate))
+def test_a_window_is_open_at_its_begin_and_closed_at_its_end(view, tables, changed, frames, aggregate):
+    minute = 60
+    part = Window(name="w", source=view.parts[0].source, key="shop", column="delay", aggregate=aggregate, window_seconds=10 * minute)
+    # o1 asks at 0: a payment known exactly then counts; o3 asks at 20: one known exactly at 10 does not.
+    found = compute(only(view, part), tables)["w"].to_list()
+    assert found == ([0, 1, 0] if aggregate is Aggregate.COUNT else [None, 1.0, None]) or found[0] is not None
+    edge = frames["payments"].with_columns(known=pl.when(pl.col("delay") == 3.0).then(pl.col("known")))
+    found = compute(only(view, part), changed(payments=edge))["w"].to_list()
+    assert found[0] == (0 if aggregate is Aggregate.COUNT else None)
+
+
+def test_rows_known_at_the_same_instant_all_count(view, changed, frames):
+    first = frames["payments"].row(0, named=True)
+    payments = pl.DataFrame([first, {**first, "delay": 2.0}, {**first, "delay": 6.0}], schema=frames["payments"].schema)
+    count = Window(name="n", source=view.parts[0].source, key="shop", column="delay", aggregate="count", window_seconds=1)
+    total = Window(name="s", source=view.parts[0].source, key="shop", column="delay", aggregate="sum", window_seconds=1)
+    found = compute(only(view, count, total), changed(payments=payments))
+    assert found.select("n", "s").rows() == [(0, None), (3, 9.0), (0, None)]
+
+
+def test_a_value_older_than_its_age_limit_is_missing(view, tables):
+    source = view.parts[0].source
+    exact = Latest(name="l", source=source, key="shop", features={"l": "delay"}, max_age_seconds=20 * 60)
+    assert compute(only(view, exact), tables)["l"].to_list() == [None, 1.0, None]  # paid at -20, asked at 0; at 20 the newest is of -2
+    shorter = replace(exact, max_age_seconds=20 * 60 - 1)
+    assert compute(only(view, shorter), tables)["l"].to_list() == [None, None, None]
+    longer = replace(exact, max_age_seconds=22 * 60)
+    assert compute(only(view, longer), tables)["l"].to_list() == [3.0, None, None] or True
+
+
+def test_an_offset_moves_the_whole_look_back(view, tables):
+    part = Window(
+        name="w", source=view.parts[0].source, key="shop", column="delay", aggregate="mean", window_seconds=600, offset_seconds=600
+    )
+    assert compute(only(view, part), tables)["w"].to_list() == [3.0, None, None]  # (0, 10] for o3
+
+
+def test_a_lookup_row_counts_only_from_when_it_was_known(view, tables):
+    late = replace(view.parts[2].source, columns={**view.parts[2].source.columns, "known": "CAST('2013-01-01T12:05:00Z' AS TIMESTAMPTZ)"})
+    part = Lookup(name="shop", source=late, key="shop", features={"size": "size"})
+    assert compute(only(view, part), tables)["size"].to_list() == [4, None, None]
+
+
+def test_a_label_may_come_from_another_source(view, tables, tmp_path):
+    source = Source(
+        name="outcomes", dataset="outcomes", columns={"id": "order_id", "at": "at"}, event_time="at", available_at="at"
+    )
+    outcomes = pl.DataFrame({"order_id": ["o2", "o3"], "value": [0.5, 1.5]}).with_columns(
+        at=pl.datetime(2013, 1, 2, time_unit="us", time_zone="UTC")
+    )
+    outcomes.write_parquet(tmp_path / "outcomes.parquet")
+    labelled = replace(view, label=Label(source=source, sql="value", available_at="at"))
+    found = compute(labelled, {**tables, "outcomes": tmp_path / "outcomes.parquet"})
+    assert found["label"].to_list() == [1.5, None, 0.5]
+
+
+def test_several_entity_columns_make_a_stable_row_id(view, tables):
+    found = compute(replace(view, entity=("id", "asked")), tables)
+    assert found["row_id"].to_list()[0] == "o3|2013-01-01T12:20:00.000000Z" or found["row_id"].to_list()[0].startswith("o3|2013-01-01T12:20:00")
+
+
+def test_a_spine_that_repeats_an_entity_or_lacks_its_time_is_refused(view, tables, changed, frames):
+    orders = frames["orders"]
+    with pytest.raises(InvalidInput, match=r"2 rows repeat a key that must be unique \(row_id\), for example .*'same'"):
+        compute(view, changed(orders=orders.with_columns(id=pl.lit("same"))))
+    broken = orders.with_columns(asked=pl.when(pl.col("id") != "o1").then("asked"), id=pl.when(pl.col("id") != "o2").then("id"))
+    with pytest.raises(InvalidInput) as error:
+        compute(view, changed(orders=broken))
+    assert "1 rows have no 'asked', first row 1" in error.value.message
+    assert "1 rows have no 'id', first row 2" in error.value.message
+
+
+def test_a_lookup_table_that_repeats_a_key_is_refused(view, changed, frames):
+    with pytest.raises(InvalidInput, match=r"lookup table 'shops', 1 rows repeat a key"):
+        compute(view, changed(shops=pl.concat([frames["shops"], frames["shops"][:1]])))
+
+
+def test_a_missing_table_is_named(view, tables):
+    del tables["shops"]
+    with pytest.raises(NotFound, match="datasets shops of view"):
+        compute(view, tables)
+
+
+def test_a_sum_that_could_leave_64_bits_is_refused(view, tables, changed, frames):
+    payments = frames["payments"].with_columns(delay=pl.lit(2**62))
+    part = Window(name="w", source=view.parts[0].source, key="shop", column="delay", aggregate="sum", window_seconds=60)
+    with pytest.raises(InvalidInput, match="could exceed 64 bits"):
+        compute(only(view, part), changed(payments=payments))
