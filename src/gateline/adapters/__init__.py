@@ -1,0 +1,1 @@
+"""One folder per outside technology. Only `gateline.app` brings adapters and domains together."""

@@ -1,0 +1,8 @@
+"""MLflow, embedded behind our authentication and gates.
+
+MLflow itself (eight seconds and 150 MB) is imported by `EmbeddedMlflow.start` in a background thread, never by importing this package.
+"""
+
+from gateline.adapters.mlflow.embedded import EmbeddedMlflow, State
+
+__all__ = ["EmbeddedMlflow", "State"]

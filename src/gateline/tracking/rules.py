@@ -1,0 +1,47 @@
+"""What may be frozen, and what a frozen run still has to match. Pure."""
+
+from __future__ import annotations
+
+from gateline.kernel.errors import Conflict, GatelineError, IntegrityFailure
+from gateline.tracking.model import FINISHED, ArtifactFile, RunFacts, RunSnapshot
+
+
+def refusal_to_freeze(facts: RunFacts) -> GatelineError | None:
+    """Return why the run cannot be frozen, or None.
+
+    Only a finished run stands still: a running one changes under the digest, and a failed or killed one proves nothing about a model.
+    """
+    if facts.status == FINISHED:
+        return None
+    next_step = "Wait until it ends." if facts.status in {"RUNNING", "SCHEDULED"} else "Start a new run and let it finish."
+    return Conflict(
+        f"Run {facts.run_id} cannot be frozen: its status is {facts.status}, not {FINISHED}.",
+        next_step=next_step,
+        facts={"run_id": facts.run_id, "status": facts.status},
+    )
+
+
+def all_files(facts: RunFacts) -> dict[str, ArtifactFile]:
+    """Return every file of the run and its models; those of a model stand under `models/<model id>/`."""
+    found = dict(facts.artifacts)
+    for model in facts.models:
+        found |= {f"models/{model.model_id}/{path}": file for path, file in model.files.items()}
+    return found
+
+
+def changed_file(snapshot: RunSnapshot, now: RunFacts) -> IntegrityFailure | None:
+    """Return the first file, by path, that differs from the snapshot, is missing or was added; None when all match."""
+    expected, found = all_files(snapshot), all_files(now)
+    for path in sorted(expected.keys() | found.keys()):
+        want, have = expected.get(path), found.get(path)
+        if want != have:
+            return IntegrityFailure(
+                f"File '{path}' of run {snapshot.run_id} differs from the frozen snapshot: expected {_said(want)}, found {_said(have)}.",
+                next_step="Restore the file from a backup; a model version that rests on this run must not be released until it matches.",
+                facts={"run_id": snapshot.run_id, "path": path, "expected": want and want.sha256, "found": have and have.sha256},
+            )
+    return None
+
+
+def _said(file: ArtifactFile | None) -> str:
+    return "no file" if file is None else f"sha256 {file.sha256} ({file.size_bytes} bytes)"

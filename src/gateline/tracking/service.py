@@ -1,0 +1,149 @@
+"""Freezing runs into records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateline.kernel.errors import IntegrityFailure, NotFound
+from gateline.lineage import Node
+from gateline.tracking import rules
+from gateline.tracking.model import RunFacts, RunSnapshot, RunSource, run_digest, snapshot_from, snapshot_of
+from gateline.tracking.store import RunSnapshotRow, frozen_among
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateline.kernel.records import Records
+    from gateline.ledger import Ledger
+    from gateline.lineage import Lineage
+
+
+class Tracking:
+    """Runs, and the snapshots of those that began to matter.
+
+    Args:
+        ledger: Records the freezes.
+        source: Where runs are read from; the embedded MLflow.
+        lineage: Learns which dataset versions a run read.
+        dataset_digest: Tells the digest of a dataset version by id, None when there is none. A run that names a version under
+            another digest is not frozen. Without it claims are taken as they are.
+    """
+
+    def __init__(
+        self, ledger: Ledger, source: RunSource, lineage: Lineage, *, dataset_digest: Callable[[str], str | None] | None = None
+    ) -> None:
+        self._ledger = ledger
+        self._source = source
+        self._lineage = lineage
+        self._dataset_digest = dataset_digest
+
+    def freeze(self, actor: str, run_id: str) -> RunSnapshot:
+        """Freeze a finished run: its facts and the digest of each of its files go into records; its files are sealed from then on.
+
+        Freezing again returns the same snapshot.
+
+        Raises:
+            NotFound: MLflow has no such run.
+            Conflict: the run is not finished.
+            IntegrityFailure: an input names a dataset version that does not exist or has another digest.
+            Unavailable: MLflow is still loading.
+        """
+        existing = self.find(run_id)
+        if existing is not None:
+            return existing
+        with self._source.hold(run_id):
+            facts = self._source.read(run_id)
+            refusal = rules.refusal_to_freeze(facts)
+            if refusal is not None:
+                raise refusal
+            self._check_inputs(facts)
+            return self._store(actor, facts)
+
+    def _store(self, actor: str, facts: RunFacts) -> RunSnapshot:
+        with self._ledger.transaction(actor) as tx:
+            row = tx.session.get(RunSnapshotRow, facts.run_id)
+            if row is not None:
+                return _snapshot(row)
+            snapshot = snapshot_of(facts, frozen_at=tx.now, frozen_by=actor)
+            row = RunSnapshotRow(run_id=facts.run_id, digest=snapshot.digest, document=facts.facts(), frozen_at=tx.now, frozen_by=actor)
+            tx.session.add(row)
+            tx.record("run.frozen", facts.run_id, {"digest": snapshot.digest, "files": len(rules.all_files(facts)), "user": facts.user})
+            tx.publish("run.frozen", {"run_id": facts.run_id, "digest": snapshot.digest})
+            node = Node(kind="run", id=facts.run_id, label=facts.name)
+            for version in sorted({one.version for one in facts.inputs if one.version}):
+                self._lineage.link(tx, Node(kind="dataset_version", id=version, label=version), node, "read_by")
+            return snapshot
+
+    def _check_inputs(self, facts: RunFacts) -> None:
+        if self._dataset_digest is None:
+            return
+        for one in facts.inputs:
+            if one.version and self._dataset_digest(one.version) != one.sha256:
+                raise IntegrityFailure(
+                    f"Run {facts.run_id} says it read dataset version {one.version} with sha256 {one.sha256 or '(none given)'}; "
+                    f"the record says {self._dataset_digest(one.version) or 'there is no such version'}.",
+                    next_step="Run the training again on the registered dataset version.",
+                    facts={"run_id": facts.run_id, "dataset_version": one.version},
+                )
+
+    def find(self, run_id: str) -> RunSnapshot | None:
+        """Return the snapshot of a run, or None when it was never frozen."""
+        with self._ledger.records.read() as session:
+            row = session.get(RunSnapshotRow, run_id)
+            return None if row is None else _snapshot(row)
+
+    def get(self, run_id: str) -> RunSnapshot:
+        """Return the snapshot of a run.
+
+        Raises:
+            NotFound: the run was never frozen.
+        """
+        found = self.find(run_id)
+        if found is None:
+            raise NotFound(f"Run {run_id} has no snapshot.", next_step=f"Freeze it: POST /api/v1/runs/{run_id}/freeze.")
+        return found
+
+    def read(self, run_id: str) -> RunFacts:
+        """Return the snapshot when the run is frozen, and otherwise the run as MLflow tells it now, without its files.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        return self.find(run_id) or self._source.read(run_id, with_files=False)
+
+    def recent(self, *, experiment: str = "", limit: int = 50) -> list[RunFacts]:
+        """Return runs as MLflow tells them now, without their files, newest first."""
+        return self._source.recent(experiment=experiment, limit=limit)
+
+    def frozen(self, run_ids: Iterable[str]) -> set[str]:
+        """Return those of the runs that are frozen."""
+        return frozen_runs(self._ledger.records, run_ids)
+
+    def verify(self, run_id: str) -> RunSnapshot:
+        """Read every file of a frozen run again and return the snapshot when all of them, and its own digest, still match.
+
+        Raises:
+            NotFound: the run was never frozen.
+            IntegrityFailure: a file differs, is missing or was added, or the stored snapshot was changed.
+        """
+        snapshot = self.get(run_id)
+        if run_digest(snapshot) != snapshot.digest:
+            raise IntegrityFailure(
+                f"The stored snapshot of run {run_id} differs from its digest {snapshot.digest}.",
+                next_step="Verify the ledger and restore the records database from a backup.",
+                facts={"run_id": run_id, "expected": snapshot.digest, "found": run_digest(snapshot)},
+            )
+        failure = rules.changed_file(snapshot, self._source.read(run_id))
+        if failure is not None:
+            raise failure
+        return snapshot
+
+
+def frozen_runs(records: Records, run_ids: Iterable[str]) -> set[str]:
+    """Return those of the runs that are frozen in these records."""
+    with records.read() as session:
+        return frozen_among(session, list(run_ids))
+
+
+def _snapshot(row: RunSnapshotRow) -> RunSnapshot:
+    return snapshot_from(row.document, recorded=row.digest, frozen_at=row.frozen_at, frozen_by=row.frozen_by)

@@ -1,0 +1,182 @@
+"""The SDK's tracked run against a real server: what it logs, what it leaves behind, how many requests it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from gateline.kernel.canonical import sha256_bytes
+from gateline.kernel.errors import Conflict, IntegrityFailure, InvalidInput
+from gateline.lineage import Lineage, Node
+from gateline.sdk.client import Client
+from gateline.sdk.tracking import tracked_run
+from gateline.tracking import Tracking
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow and its libraries warn of their own future
+
+DIGEST = "ab" * 32
+COLUMNS = ["temp", "dep hour", "carrier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What the SDK reads of a dataset version."""
+
+    id: str
+    name: str
+    digest: str
+    row_count: int
+
+
+DATASETS = [Version(id=f"{name}@1", name=name, digest=DIGEST, row_count=10) for name in ("flights", "planes", "weather")]
+
+
+@pytest.fixture
+def client(served):
+    with Client(url=served.url.removesuffix("/mlflow"), token=served.developer) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def booster():
+    import lightgbm
+    import numpy as np
+
+    rng = np.random.default_rng(5)
+    rows = np.column_stack([rng.random((200, 2)), rng.integers(0, 4, 200)])
+    data = lightgbm.Dataset(
+        rows, (rows[:, 0] > 0.5).astype(int), feature_name=[name.replace(" ", "_") for name in COLUMNS], categorical_feature=[2]
+    )
+    return lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}, data, 5)
+
+
+def log_whole_run(client, booster, **more):
+    with tracked_run(
+        client,
+        experiment="flight-delay",
+        name="january",
+        datasets=DATASETS,
+        params={f"p{index}": index for index in range(15)},
+        tags={"team": "delays"},
+        feature_view={"id": "flight_delay@1", "digest": "cd" * 32},
+        seed=7,
+        **more,
+    ) as run:
+        run.log_metrics({f"m{index}": index / 10 for index in range(10)})
+        run.log_history({"loss": [0.7, 0.6, float("nan")]})
+        run.model_id = run.log_lightgbm(
+            booster, COLUMNS, ["carrier"], served={"serving.json": b"{}", "model.txt": booster.model_to_string().encode()}
+        )
+    return run
+
+
+def test_a_whole_run_is_logged_frozen_and_its_lineage_known(served, client, booster, stock):
+    run = log_whole_run(client, booster)
+    snapshot = served.tracking.freeze("developer", run.run_id)
+    assert (snapshot.status, snapshot.user, snapshot.name, snapshot.experiment) == ("FINISHED", "developer", "january", "flight-delay")
+    assert snapshot.params == {f"p{index}": str(index) for index in range(15)}
+    assert len(snapshot.metrics) == 11, snapshot.metrics
+    assert snapshot.metric_points == 13
+    assert [(one.version, one.sha256, one.context) for one in snapshot.inputs] == [(one.id, DIGEST, "training") for one in DATASETS]
+    assert snapshot.tags["feature_view"] == "flight_delay@1"
+    assert snapshot.tags["seed"] == "7"
+    assert set(snapshot.artifacts) == {"environment.json", "served/serving.json", "served/model.txt"}
+    assert snapshot.artifacts["served/serving.json"].sha256 == sha256_bytes(b"{}")
+    assert snapshot.environment_digest == snapshot.tags["environment.sha256"]
+    assert [(one.model_id, one.name) for one in snapshot.models] == [(run.model_id, "model")]
+    assert {"MLmodel", "model.lgb", "requirements.txt"} <= set(snapshot.models[0].files)
+    graph = Lineage(served.ledger.records).ancestors(Node(kind="run", id=run.run_id))
+    assert {one.id for one in graph.nodes if one.kind == "dataset_version"} == {"flights@1", "planes@1", "weather@1"}
+    assert served.tracking.get(run.run_id) == snapshot
+    assert served.entries("run.frozen")[-1].payload["digest"] == snapshot.digest
+
+
+def test_the_environment_names_packages_code_seed_hardware_and_threads(served, client, tmp_path):
+    (tmp_path / "uv.lock").write_bytes(b"locked")
+    with tracked_run(client, experiment="flight-delay", name="environment", seed=3, folder=tmp_path) as run:
+        pass
+    environment = json.loads((served.home / "mlflow" / "artifacts" / path_of(served, run.run_id) / "environment.json").read_bytes())
+    assert environment == run.environment
+    assert environment["packages"]["lightgbm"]
+    assert environment["locks"] == {"uv.lock": sha256_bytes(b"locked")}
+    assert environment["code"] == {}
+    assert environment["seed"] == 3
+    assert environment["hardware"]["cpus"] >= 1
+    assert environment["threads"]["usable"] >= 1
+
+
+def path_of(served, run_id):
+    facts = served.mlflow.loaded().tracking.get_run(run_id).info
+    return f"{facts.experiment_id}/{run_id}/artifacts"
+
+
+def test_the_logged_model_predicts_as_the_booster_does(client, booster, stock):
+    import numpy as np
+    import pandas as pd
+
+    run = log_whole_run(client, booster)
+    model = stock.pyfunc.load_model(f"models:/{run.model_id}")
+    frame = pd.DataFrame({"temp": [0.1, 0.9, None], "dep hour": [0.5, 0.2, 0.1], "carrier": [0, 3, 1]})
+    assert np.allclose(model.predict(frame), booster.predict(frame.to_numpy()))
+    assert [one.name for one in model.metadata.signature.inputs] == COLUMNS
+
+
+def test_code_in_the_block_may_use_mlflow_itself_and_the_address_is_put_back(served, client):
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    with tracked_run(client, experiment="flight-delay", name="fluent") as run:
+        mlflow.log_metric("by_hand", 1.5)
+        assert mlflow.active_run().info.run_id == run.run_id
+    assert mlflow.get_tracking_uri() == before
+    assert mlflow.active_run() is None
+    assert "MLFLOW_TRACKING_TOKEN" not in os.environ
+    assert served.tracking.read(run.run_id).metrics == {"by_hand": 1.5}
+
+
+@pytest.mark.parametrize(("raised", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_block_that_raises_closes_its_run_which_cannot_be_frozen(served, client, raised, status):
+    with pytest.raises(raised):
+        with tracked_run(client, experiment="flight-delay", name="broken", datasets=DATASETS) as run:
+            raise raised
+    facts = served.tracking.read(run.run_id)
+    assert facts.status == status
+    assert facts.ended_at is not None
+    assert len(facts.inputs) == 3
+    with pytest.raises(Conflict):
+        served.tracking.freeze("developer", run.run_id)
+
+
+def test_wrong_columns_metrics_and_paths_are_refused_by_name(client, booster):
+    with tracked_run(client, experiment="flight-delay", name="wrong") as run:
+        with pytest.raises(InvalidInput, match="trained on"):
+            run.log_lightgbm(booster, ["temp", "carrier"])
+        with pytest.raises(InvalidInput, match="nothing"):
+            run.log_lightgbm(booster, COLUMNS, ["nothing"])
+        with pytest.raises(InvalidInput, match="word"):
+            run.log_metrics({"auc": 0.5, "word": "high"})
+        with pytest.raises(InvalidInput, match="inside"):
+            run.log_files({"../escape": b""})
+
+
+def test_a_run_that_claims_another_digest_of_a_dataset_is_not_frozen(served, client):
+    with tracked_run(client, experiment="flight-delay", name="claims", datasets=DATASETS[:1]) as run:
+        pass
+    wary = Tracking(served.ledger, served.mlflow.run_source, Lineage(served.ledger.records), dataset_digest=lambda _: "00" * 32)
+    with pytest.raises(IntegrityFailure, match="flights@1"):
+        wary.freeze("developer", run.run_id)
+    known = Tracking(served.ledger, served.mlflow.run_source, Lineage(served.ledger.records), dataset_digest={"flights@1": DIGEST}.get)
+    assert known.freeze("developer", run.run_id).inputs[0].version == "flights@1"
+
+
+def test_a_whole_run_takes_few_requests(served, client, booster, monkeypatch):
+    from gateline.adapters.mlflow.asgi import Gate
+
+    asked = []
+    admit = Gate._admit
+    monkeypatch.setattr(Gate, "_admit", lambda self, method, path, headers: asked.append(f"{method} {path}") or admit(self, method, path, headers))
+    log_whole_run(client, booster)
+    assert len(asked) <= 25, asked
