@@ -1,0 +1,49 @@
+"""Who had a hand in a model version, computed from lineage: none of them may approve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gateline.kernel.errors import NotFound
+from gateline.kernel.names import split_version_id
+from gateline.lineage import Lineage, Node
+
+if TYPE_CHECKING:
+    from gateline.data import Datasets
+    from gateline.features import FeatureViews
+    from gateline.registry.model import ModelVersion
+    from gateline.tracking import Tracking
+
+
+def contributors_of(
+    version: ModelVersion, *, lineage: Lineage, tracking: Tracking, datasets: Datasets, feature_views: FeatureViews
+) -> frozenset[str] | None:
+    """Return the author, who ran its training, and who made the data and features it was derived from, however far up.
+
+    Returns None when lineage names a thing that has no record: then nobody can say who contributed. Who asked for a gate run judged the
+    model and did not contribute to it.
+    """
+    graph = lineage.ancestors(Node(kind="model_version", id=version.id))
+    try:
+        makers = {
+            maker
+            for node in graph.nodes
+            for maker in _makers(node, tracking=tracking, datasets=datasets, feature_views=feature_views)
+        }
+    except NotFound:
+        return None
+    return frozenset(makers - {""} | {version.created_by})
+
+
+def _makers(node: Node, *, tracking: Tracking, datasets: Datasets, feature_views: FeatureViews) -> Iterator[str]:
+    """Yield who made the thing at a node."""
+    match node.kind:
+        case "dataset_version":
+            yield datasets.get(*split_version_id(node.id)).created_by
+        case "feature_view_version":
+            yield feature_views.get(*split_version_id(node.id)).created_by
+        case "run":
+            yield tracking.get(node.id).user
+        case _:
+            return
