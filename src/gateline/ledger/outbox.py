@@ -1,4 +1,4 @@
-"""Delivery of events: in order, at least once, retried until handled. Handlers are idempotent."""
+"""Delivery of events: in order within a kind, at least once, retried until handled. Handlers are idempotent."""
 
 from __future__ import annotations
 
@@ -40,22 +40,29 @@ class Outbox:
     def deliver(self) -> int:
         """Hand pending events to their handlers, oldest first, and return how many were delivered.
 
-        A handler that raises a `GatelineError` leaves its event pending, with the failure noted; it and the events behind it are tried
-        again on the next call, so order is kept.
+        A handler that raises a `GatelineError` leaves its event pending, with the failure noted; it and the events of its kind behind
+        it are tried again on the next call, so that order is kept within a kind and one kind never holds up another.
         """
         with self._records.read() as session:
             query = select(OutboxRow).where(OutboxRow.delivered_at.is_(None)).order_by(OutboxRow.id).limit(_BATCH_ROWS)
             pending = session.scalars(query).all()
-        for count, event in enumerate(pending):
+        held: set[str] = set()
+        delivered = 0
+        for event in pending:
+            if event.kind in held:
+                continue
             try:
                 for handle in self._handlers.get(event.kind, ()):
                     handle(event.payload)
             except GatelineError as error:
-                self._mark(event.id, failure=str(error))
-                _log.warning("event.failed", kind=event.kind, id=event.id, failure=str(error))
-                return count
-            self._mark(event.id)
-        return len(pending)
+                held.add(event.kind)
+                if event.failure != str(error):
+                    self._mark(event.id, failure=str(error))
+                    _log.warning("event.failed", kind=event.kind, id=event.id, failure=str(error))
+            else:
+                self._mark(event.id)
+                delivered += 1
+        return delivered
 
     def _mark(self, event_id: int, *, failure: str = "") -> None:
         with self._records.write() as session:
