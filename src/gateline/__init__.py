@@ -1,0 +1,78 @@
+"""Gateline: the whole MLOps loop with evidence.
+
+User code imports from here: `from gateline import step, pipeline, Client, FeatureView, Source, …`. Importing the package loads none of it;
+each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gateline.sdk.local import register_local
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateline.features.model import FeatureView, Label, Latest, Lookup, OnDemand, Source, Window
+    from gateline.kernel.errors import GatelineError
+    from gateline.sdk.client import Client
+    from gateline.sdk.execution import context
+    from gateline.sdk.local import Local
+    from gateline.sdk.pipeline import Pipeline, Step, pipeline, step
+    from gateline.sdk.tracking import tracked_run
+
+__all__ = [
+    "Client",
+    "FeatureView",
+    "GatelineError",
+    "Label",
+    "Latest",
+    "Lookup",
+    "OnDemand",
+    "Pipeline",
+    "Source",
+    "Step",
+    "Window",
+    "context",
+    "pipeline",
+    "step",
+    "tracked_run",
+]
+
+_HOMES = {
+    "gateline.features.model": ("FeatureView", "Label", "Latest", "Lookup", "OnDemand", "Source", "Window"),
+    "gateline.kernel.errors": ("GatelineError",),
+    "gateline.sdk.client": ("Client",),
+    "gateline.sdk.execution": ("context",),
+    "gateline.sdk.pipeline": ("Pipeline", "Step", "pipeline", "step"),
+    "gateline.sdk.tracking": ("tracked_run",),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or the installed version, when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gateline")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'gateline' has no attribute '{name}'")
+    found = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])
+
+
+def _open_local(home: Path) -> Local:
+    """Open the installation in a folder for the SDK, which itself knows nothing of the server."""
+    opened: Local = importlib.import_module("gateline.local").open_local(home)
+    return opened
+
+
+register_local(_open_local)

@@ -1,0 +1,237 @@
+"""The composition root: settings in, wired services out. The only place where adapters meet domains."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateline.access import Access, Permission, Principal
+from gateline.adapters.mlflow import EmbeddedMlflow
+from gateline.data import Datasets, ObjectStore
+from gateline.features import FeatureViews
+from gateline.gates import Gates
+from gateline.kernel.clock import SECOND, SystemClock
+from gateline.kernel.errors import GatelineError
+from gateline.kernel.files import storage_errors
+from gateline.kernel.lease import Lease
+from gateline.kernel.logging import configure_logging
+from gateline.kernel.records import Records
+from gateline.ledger import Ledger, Outbox, SigningKey
+from gateline.lineage import Lineage
+from gateline.monitoring import Monitoring
+from gateline.pipelines import ALERT_KINDS, Pipelines
+from gateline.registry import Registry
+from gateline.rollout import PROMOTED, Rollouts
+from gateline.serving import Fleet, Serving, probe_latency, score_matrix
+from gateline.tracking import Tracking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from gateline.kernel.clock import Clock
+    from gateline.kernel.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The services of one installation, wired.
+
+    `start` begins workers, MLflow and the reconcilers; `stop` ends them. Without `start` the services work on the records alone,
+    which is what a command on a local folder needs.
+    """
+
+    settings: Settings
+    records: Records
+    ledger: Ledger
+    access: Access
+    lineage: Lineage
+    objects: ObjectStore
+    datasets: Datasets
+    feature_views: FeatureViews
+    tracking: Tracking
+    gates: Gates
+    registry: Registry
+    serving: Serving
+    fleet: Fleet
+    rollouts: Rollouts
+    monitoring: Monitoring
+    pipelines: Pipelines
+    mlflow: EmbeddedMlflow
+    reconcilers: Reconcilers
+
+    def start(self) -> None:
+        """Begin workers, MLflow and the reconcilers; returns at once.
+
+        Raises:
+            PortInUse: another process listens on the serving port.
+        """
+        self.access.ensure_owner()
+        self.fleet.start()
+        self.mlflow.start()
+        self.reconcilers.start()
+
+    def stop(self) -> None:
+        """End everything that was started; nothing acknowledged is lost."""
+        self.reconcilers.stop()
+        self.fleet.stop()
+        self.mlflow.stop()
+        self.records.close()
+
+    def reconcile_once(self) -> None:
+        """Let each reconciler make one pass in this thread."""
+        self.reconcilers.pass_once()
+
+
+class Reconcilers:
+    """The thread that moves the world towards the records, one idempotent step at a time.
+
+    Args:
+        lease: Held by the one process that reconciles.
+        interval_seconds: Pause between two passes.
+        steps: Name and function of each reconciler, in the order in which they run.
+    """
+
+    def __init__(self, lease: Lease, interval_seconds: float, steps: tuple[tuple[str, Callable[[], Any]], ...]) -> None:
+        self._lease = lease
+        self._interval_seconds = interval_seconds
+        self._steps = steps
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to reconcile in a background thread."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="reconcilers", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step under way, and let another process lead."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        self._thread.join()
+        self._thread = None
+        self._lease.release()
+
+    def pass_once(self) -> None:
+        """Run each reconciler once when this process leads; a failing one is logged and tried again in the next pass."""
+        if not self._lease.hold():
+            return
+        for name, step in self._steps:
+            if self._stopping.is_set():
+                return
+            try:
+                step()
+            except GatelineError as error:
+                _log.warning("reconciler.failed", reconciler=name, code=error.code, failure=str(error))
+            except Exception:  # the boundary of the reconciler loop: one broken record must not stop the others
+                _log.exception("reconciler.broken", reconciler=name)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval_seconds):
+            self.pass_once()
+
+
+class _Observed:
+    """Requests and labels as rollouts look at them."""
+
+    def __init__(self, serving: Serving, monitoring: Monitoring) -> None:
+        self._serving = serving
+        self._monitoring = monitoring
+
+    def mark(self, endpoint: str) -> tuple[int, ...]:
+        return self._serving.last_segment(endpoint), self._monitoring.label_batch(endpoint)
+
+    def watermark(self, endpoint: str) -> int:
+        return self._monitoring.watermark(endpoint) or 0
+
+    def rows(self, endpoint: str, start: int, end: int | None = None) -> pl.DataFrame:
+        return self._monitoring.labelled(endpoint, start, end)
+
+
+def build(settings: Settings, clock: Clock | None = None) -> App:
+    """Wire the services of the installation in `settings.home`, creating what is missing.
+
+    Raises:
+        StorageFull: there is no room for the folder.
+        ConfigurationError: keys or the database cannot be used; the message says why.
+    """
+    configure_logging(settings.log_level)
+    clock = clock or SystemClock()
+    with storage_errors(settings.home):
+        settings.home.mkdir(parents=True, exist_ok=True)
+    records = Records(settings.records_location)
+    records.migrate()
+    ledger = Ledger(records, clock, SigningKey.load_or_create(settings.keys_path))
+    access = Access(ledger, settings.home)
+    lineage = Lineage(records)
+    objects = ObjectStore(settings.objects_path)
+    datasets = Datasets(ledger, objects, lineage)
+    feature_views = FeatureViews(ledger, lineage, datasets)
+    mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
+    tracking = Tracking(ledger, mlflow.run_source, lineage)
+    gates = Gates(ledger, objects, lineage, score=score_matrix, probe=probe_latency)
+    registry = Registry(
+        ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_views=feature_views
+    )
+    serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
+    monitoring = Monitoring(ledger, objects, serving)
+    rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
+    pipelines = Pipelines(ledger, objects)
+    shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
+    outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
+    lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
+    steps = (
+        ("events", outbox.deliver),
+        ("routes", serving.reconcile),
+        ("predictions", serving.ingest),
+        ("monitoring", monitoring.reconcile),
+        ("rollouts", rollouts.reconcile),
+        ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
+    )
+    return App(
+        settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
+        feature_views=feature_views, tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
+        rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
+        reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
+    )  # fmt: skip
+
+
+class _Checkpoints:
+    """Signs the ledger from time to time."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, interval_seconds: float) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._interval = round(interval_seconds * SECOND)
+        self._due = 0
+
+    def sign_when_due(self) -> None:
+        """Sign a checkpoint when the interval has passed; a clock set back signs early rather than late."""
+        now = self._clock.now()
+        if now >= self._due or self._due - now > self._interval:
+            self._ledger.checkpoint()
+            self._due = now + self._interval
+
+
+class _Projection:
+    """Shows in MLflow's registry what ours decided."""
+
+    def __init__(self, mlflow: EmbeddedMlflow, registry: Registry) -> None:
+        self._mlflow = mlflow
+        self._registry = registry
+
+    def promoted(self, event: dict[str, Any]) -> None:
+        """Point MLflow's @production at the version that is in production now."""
+        version = self._registry.get(event["version"])
+        number = self._mlflow.project_version(version.name, version.run_id, tags={"gateline.model_version": version.id})
+        self._mlflow.project_alias(version.name, "production", number)

@@ -1,0 +1,130 @@
+"""`gateline dataset`: raw files that became versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gateline.cli.output import client, emit, progress, table
+from gateline.kernel.clock import iso
+from gateline.kernel.errors import InvalidInput
+
+
+@click.group("dataset")
+def group() -> None:
+    """Register, show and verify dataset versions."""
+
+
+@group.command("register")
+@click.argument("name")
+@click.argument("file", type=click.Path())
+@click.option("--source", required=True, help="Where the file came from.")
+@click.option("--licence", required=True, help="Under which terms it may be used, such as CC0-1.0.")
+@click.option(
+    "--format", "file_format", type=click.Choice(["csv", "csv.zip", "parquet", "jsonl"]), help="[default: what the file's name says]"
+)
+@click.option("--null", "null_values", multiple=True, help="A text of the CSV file that means missing, such as NA; may be repeated.")
+@click.option("--type", "types", multiple=True, metavar="COLUMN=TYPE", help="A column type that must hold; may be repeated.")
+@click.option("--description", default="", help="What the data holds.")
+@click.option("--purpose", default="", help="What it was collected for.")
+@click.pass_context
+def register(
+    ctx: click.Context,
+    name: str,
+    file: str,
+    source: str,
+    licence: str,
+    file_format: str | None,
+    null_values: tuple[str, ...],
+    types: tuple[str, ...],
+    description: str,
+    purpose: str,
+) -> None:
+    """Make FILE a version of dataset NAME; the same file and options again give the same version."""
+    from gateline.sdk.data import register_dataset
+
+    progress(f"Uploading {file} …")
+    version = register_dataset(
+        client(ctx), name, file, source=source, licence=licence, format=file_format, description=description, purpose=purpose,
+        null_values=null_values, types=_types(types),
+    )  # fmt: skip
+    emit(ctx, version.as_dict(), f"{version.id}: {version.row_count:,} rows, {len(version.schema)} columns, digest {version.digest}")
+
+
+@group.command("list")
+@click.argument("name", required=False)
+@click.pass_context
+def list_versions(ctx: click.Context, name: str | None) -> None:
+    """List the versions of dataset NAME, or of all."""
+    from gateline.sdk.data import datasets
+
+    found = datasets(client(ctx), name)
+    rows: list[dict[str, Any]] = [
+        {
+            "version": one.id,
+            "rows": f"{one.row_count:,}",
+            "columns": len(one.schema),
+            "digest": one.digest[:12],
+            "licence": one.licence,
+            "registered": iso(one.created_at)[:19],
+            "by": one.created_by,
+        }
+        for one in found
+    ]
+    columns = ["version", "rows", "columns", "digest", "licence", "registered", "by"]
+    emit(ctx, [one.as_dict() for one in found], lambda: table(rows, columns) if rows else "No dataset is registered.")
+
+
+@group.command("show")
+@click.argument("version")
+@click.pass_context
+def show(ctx: click.Context, version: str) -> None:
+    """Show VERSION (NAME for the newest, or NAME@NUMBER) with schema and profile."""
+    from gateline.sdk.data import dataset
+
+    found = dataset(client(ctx), version)
+    head = (
+        f"{found.id}  digest {found.digest}\n"
+        f"{found.row_count:,} rows from {found.source} ({found.licence}); raw file {found.raw_sha256}, table {found.table_sha256}\n"
+    )
+    rows = [{"column": one.name, "type": one.dtype.value, **_summary(found.profile[one.name])} for one in found.schema]
+    emit(
+        ctx,
+        found.as_dict(),
+        lambda: f"{head}\n{table(rows, ['column', 'type', 'missing', 'distinct', 'min', 'mean', 'max', 'most frequent'])}",
+    )
+
+
+@group.command("verify")
+@click.argument("version", required=False)
+@click.pass_context
+def verify(ctx: click.Context, version: str | None) -> None:
+    """Hash raw file and table of VERSION (or of every version) again; exit status 1 when something differs."""
+    from gateline.sdk.data import dataset, datasets, verify_dataset
+
+    connection = client(ctx)
+    chosen = datasets(connection) if version is None else [dataset(connection, version)]
+    found = [verify_dataset(connection, one.name, one.version) for one in chosen]
+    lines = [f"{one.id}: raw file, table and record agree with their digests" for one in found]
+    emit(ctx, {"verified": [one.id for one in found]}, "\n".join(lines) or "No dataset is registered.")
+
+
+def _types(declared: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.rpartition("=") for text in declared]
+    if wrong := [text for text, (column, _, dtype) in zip(declared, pairs, strict=True) if not column or not dtype]:
+        raise InvalidInput(f"--type must be COLUMN=TYPE, not {', '.join(wrong)}.", next_step="For example: --type zip_code=string")
+    return {column: dtype for column, _, dtype in pairs}
+
+
+def _summary(profile: dict[str, Any]) -> dict[str, Any]:
+    mean = profile.get("mean")
+    top = profile.get("top") or []
+    return {
+        "missing": f"{profile['missing']:,}",
+        "distinct": profile.get("distinct"),
+        "min": profile.get("min"),
+        "mean": None if mean is None else f"{mean:.4g}",
+        "max": profile.get("max"),
+        "most frequent": ", ".join(str(one["value"]) for one in top[:3]),
+    }

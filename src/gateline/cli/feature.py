@@ -1,0 +1,107 @@
+"""`gateline feature`: feature views and the search for leaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateline.cli.output import ExitCode, client, emit, progress, table
+from gateline.kernel.clock import iso
+from gateline.kernel.errors import NotFound
+
+
+@click.group("feature")
+def group() -> None:
+    """Register, show and check feature views."""
+
+
+@group.command("register")
+@click.argument("names", nargs=-1)
+@click.option("--project", type=click.Path(file_okay=False), default=".", help="Folder with gateline.toml. [default: this folder]")
+@click.pass_context
+def register(ctx: click.Context, names: tuple[str, ...], project: str) -> None:
+    """Register the feature views NAMES of the project, by default all that [features] of gateline.toml declares."""
+    from gateline.sdk.features import project_feature_views, register_feature_view
+    from gateline.sdk.project import Project
+
+    views = project_feature_views(Project.load(Path(project)))
+    if unknown := [name for name in names if name not in views]:
+        raise NotFound(
+            f"gateline.toml declares no feature view {', '.join(unknown)}.", next_step=f"It declares: {', '.join(views) or 'none'}."
+        )
+    found = []
+    for name in names or views:
+        progress(f"Checking {name} against its data …")
+        found.append(register_feature_view(client(ctx), views[name]))
+    lines = [
+        f"{one.id}: {len(one.features)} features over {', '.join(one.dataset_versions.values())}, digest {one.digest}" for one in found
+    ]
+    emit(ctx, [one.as_dict() for one in found], "\n".join(lines) or "gateline.toml declares no feature views under [features].")
+
+
+@group.command("list")
+@click.argument("name", required=False)
+@click.pass_context
+def list_versions(ctx: click.Context, name: str | None) -> None:
+    """List the versions of feature view NAME, or of all."""
+    from gateline.sdk.features import feature_views
+
+    found = feature_views(client(ctx), name)
+    rows: list[dict[str, Any]] = [
+        {
+            "version": one.id,
+            "features": len(one.features),
+            "datasets": sorted(one.dataset_versions.values()),
+            "digest": one.digest[:12],
+            "registered": iso(one.created_at)[:19],
+            "by": one.created_by,
+        }
+        for one in found
+    ]
+    columns = ["version", "features", "datasets", "digest", "registered", "by"]
+    emit(ctx, [one.as_dict() for one in found], lambda: table(rows, columns) if rows else "No feature view is registered.")
+
+
+@group.command("show")
+@click.argument("version")
+@click.pass_context
+def show(ctx: click.Context, version: str) -> None:
+    """Show VERSION (NAME for the newest, or NAME@NUMBER) with its features."""
+    from gateline.sdk.features import feature_view
+
+    found = feature_view(client(ctx), version)
+    parts = {name: part for part in found.definition.parts for name in part.outputs}
+    rows = [
+        {
+            "feature": one.name,
+            "type": one.dtype,
+            "kind": one.kind.value,
+            "from": f"{type(parts[one.name]).__name__.lower()} of {parts[one.name].source.name}" if one.name in parts else "the request",
+        }
+        for one in found.features
+    ]
+    head = f"{found.id}  digest {found.digest}\n{found.definition.description}\nreads {', '.join(found.dataset_versions.values())}\n"
+    emit(ctx, found.as_dict(), lambda: f"{head}\n{table(rows, ['feature', 'type', 'kind', 'from'])}")
+
+
+@group.command("check")
+@click.argument("version")
+@click.option("--rows", type=click.IntRange(0, 10_000), default=200, show_default=True, help="Rows tried; 0 compares declared times only.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample of rows.")
+@click.pass_context
+def check(ctx: click.Context, version: str, rows: int, seed: int) -> None:
+    """Search VERSION for features that see the future; exit status 3 when one does."""
+    from gateline.sdk.features import check_feature_view, feature_view
+
+    connection = client(ctx)
+    found = feature_view(connection, version)
+    leaks = check_feature_view(connection, found, seed=seed, rows=rows)
+    good = (
+        f"{found.id}: no feature sees the future (all declared times, and {rows} rows tried with what came later taken away and altered)."
+    )
+    bad = "\n".join([f"{found.id}: {len(leaks)} features see the future.", *(f"  {leak.detail}" for leak in leaks)])
+    emit(ctx, {"id": found.id, "seed": seed, "rows": rows, "leaks": [leak.as_dict() for leak in leaks]}, bad if leaks else good)
+    if leaks:
+        ctx.exit(ExitCode.GATE_FAILED)

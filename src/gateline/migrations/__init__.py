@@ -1,0 +1,1 @@
+"""The schema of the records database, revision by revision (Alembic)."""

@@ -1,0 +1,1 @@
+"""What user code imports, and the HTTP client behind it. Light: nothing of the server is loaded here."""

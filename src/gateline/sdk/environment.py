@@ -1,0 +1,103 @@
+"""What a run ran in: interpreter, packages, lock files, code, seed, hardware and thread counts. No host or user names."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import distributions
+from typing import TYPE_CHECKING, Any
+
+from gateline.kernel.canonical import digest, sha256_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK_FILES = ("gateline.lock", "uv.lock", "requirements.txt", "requirements.lock", "pylock.toml", "poetry.lock", "conda-lock.yml")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+_GIT_SECONDS_MAX = 10
+
+
+def describe_environment(folder: Path, *, seed: int | None = None) -> dict[str, Any]:
+    """Return a JSON-able description of where a run happens.
+
+    Args:
+        folder: The project folder; its lock files and its git checkout are described.
+        seed: The seed of the run, when it has one.
+
+    Returns:
+        `packages_sha256` is the digest of every installed distribution with its version; `locks` maps each lock file of the folder to
+        its SHA-256; `code` holds commit, whether the checkout is dirty, and the SHA-256 of what differs from the commit.
+    """
+    packages = _packages()
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "packages_sha256": digest("packages/1", packages),
+        "locks": {name: sha256_file(folder / name) for name in LOCK_FILES if (folder / name).is_file()},
+        "code": describe_code(folder),
+        "seed": seed,
+        "hardware": {"machine": platform.machine(), "cpu": _cpu_name(), "cpus": os.cpu_count(), "memory_bytes": _memory_bytes()},
+        "threads": _threads(),
+    }
+
+
+def describe_code(folder: Path) -> dict[str, Any]:
+    """Return commit, dirty and diff_sha256 of the git checkout that holds the folder; empty when there is none.
+
+    The difference counts changes of tracked files and the names of untracked ones.
+    """
+    git = shutil.which("git")
+    if git is None:
+        return {}
+
+    def run(*arguments: str) -> bytes | None:
+        command = [git, "-C", str(folder), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS_MAX, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    commit = run("rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return {}
+    changes = (run("status", "--porcelain=v1", "-z") or b"") + (run("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv") or b"")
+    return {
+        "commit": commit.decode().strip(),
+        "dirty": bool(changes),
+        "diff_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
+    }
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    found = {one.name.lower().replace("_", "-"): one.version for one in distributions() if one.name}
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - not a path of ours; pathlib adds nothing
+            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def _threads() -> dict[str, Any]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    declared = {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ}  # noqa: TID251 - recorded as they are
+    return {"usable": usable, **declared}

@@ -1,0 +1,60 @@
+"""Digests of code: what a step's result depends on, so that editing an unrelated step keeps its cache."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateline.kernel.canonical import digest, sha256_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def code_digest(function: Callable[..., Any], project: Path) -> str:
+    """Return the digest of a step's code: itself, the rest of its module, and the other modules of the project it has loaded.
+
+    Decorators and comments do not count; neither do other steps and pipelines of the same module.
+    """
+    module = sys.modules[function.__module__]
+    path = Path(inspect.getsourcefile(function) or "")
+    parts = [_dump(node, function.__name__) for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    others = {
+        str(found.relative_to(project)): sha256_file(found)
+        for found in _project_files(project)
+        if found != path and module.__name__ != "__main__"
+    }
+    return digest("step-code/1", {"name": function.__name__, "module": [part for part in parts if part], "others": others})
+
+
+def environment_digest() -> str:
+    """Return the digest of the Python version and of every installed distribution and its version."""
+    found = sorted({(one.name.lower(), one.version) for one in distributions() if one.name})
+    return digest("environment/1", {"python": list(sys.version_info[:3]), "distributions": [list(pair) for pair in found]})
+
+
+def _dump(node: ast.stmt, wanted: str) -> str:
+    """Return the normal form of a top-level statement, or nothing for another step or pipeline."""
+    if isinstance(node, ast.FunctionDef):
+        marked = any(_decorator_name(one) in {"step", "pipeline"} for one in node.decorator_list)
+        if marked and node.name != wanted:
+            return ""
+        node.decorator_list = []
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(node)
+
+
+def _decorator_name(node: ast.expr) -> str:
+    target = node.func if isinstance(node, ast.Call) else node
+    return target.attr if isinstance(target, ast.Attribute) else target.id if isinstance(target, ast.Name) else ""
+
+
+def _project_files(project: Path) -> list[Path]:
+    """Return the loaded modules' files that lie in the project folder."""
+    loaded = {Path(file) for module in list(sys.modules.values()) if isinstance(file := getattr(module, "__file__", None), str)}
+    return sorted(path for path in loaded if path.is_relative_to(project) and "site-packages" not in path.parts)

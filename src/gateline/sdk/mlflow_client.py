@@ -1,0 +1,132 @@
+"""MLflow's client, pointed at a Gateline server for the time of one run, and what is handed to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from gateline.kernel.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateline.sdk.client import Client
+
+_LOADING_SECONDS_MAX = 120.0
+_DIGEST_LENGTH = 32  # MLflow keeps at most 36 characters; the full digest goes into a tag of the input
+_MODEL_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas", "scipy")
+
+
+@contextmanager
+def mlflow_at(address: str, token: str) -> Iterator[Any]:
+    """Yield the `mlflow` module pointed at the server, and put its process-wide address back afterwards."""
+    wanted = {
+        "MLFLOW_TRACKING_TOKEN": token,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
+    environ = os.environ  # noqa: TID251 - MLflow's client takes token and switches from the environment only
+    before = {key: environ.get(key) for key in wanted}
+    environ.update(wanted)
+    import mlflow
+
+    address_before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(address)
+    try:
+        yield mlflow
+    finally:
+        mlflow.set_tracking_uri(address_before)
+        for key, value in before.items():
+            if value is None:
+                environ.pop(key, None)
+            else:
+                environ[key] = value
+
+
+def wait_until_ready(client: Client) -> None:
+    """Return once the server's MLflow is loaded.
+
+    Raises:
+        Unavailable: it is switched off, failed to load, or is not ready within two minutes.
+    """
+    deadline = time.monotonic() + _LOADING_SECONDS_MAX
+    while (state := client.get("/health")["mlflow"]) == "loading" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if state != "ready":
+        next_step = "Look at the server's log; GATELINE_MLFLOW=true switches it on."
+        raise Unavailable(f"The server's MLflow is not ready: {state}.", next_step=next_step)
+
+
+def experiment_id_of(mlflow: Any, name: str) -> str:
+    """Return the id of an experiment, made when it does not exist; two clients may both try."""
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            made: str = client.create_experiment(name)
+            return made
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    experiment_id: str = found.experiment_id
+    return experiment_id
+
+
+def dataset_input(dataset: Any) -> Any:
+    """Return a dataset version as MLflow's entity; built by hand because `mlflow.data` wants the table itself."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    version_id, digest = str(field_of(dataset, "id")), str(field_of(dataset, "digest"))
+    entity = Dataset(
+        name=str(field_of(dataset, "name")),
+        digest=digest[:_DIGEST_LENGTH],
+        source_type="gateline",
+        source=json.dumps({"dataset_version": version_id, "sha256": digest}),
+        profile=json.dumps({"num_rows": field_of(dataset, "row_count")}),
+    )
+    tags = {"mlflow.data.context": "training", "gateline.dataset_version": version_id, "gateline.sha256": digest}
+    return DatasetInput(entity, [InputTag(key, value) for key, value in tags.items()])
+
+
+def check_columns(booster: Any, columns: Sequence[str], categorical: Sequence[str]) -> None:
+    """Refuse columns that are not those of the booster.
+
+    Raises:
+        InvalidInput: naming every difference.
+    """
+    names = booster.feature_name()
+    unnamed = names == [f"Column_{index}" for index in range(len(names))]
+    mistakes = []
+    if len(columns) != len(names) or (not unnamed and [column.replace(" ", "_") for column in columns] != names):
+        mistakes.append(f"the booster was trained on {names}, the columns given are {list(columns)}")
+    unknown = sorted(set(categorical) - set(columns))
+    if unknown:
+        mistakes.append(f"categorical columns are not among the columns: {unknown}")
+    if mistakes:
+        raise InvalidInput(f"The model cannot be logged: {'; '.join(mistakes)}.", next_step="Give the columns in the order of training.")
+
+
+def model_requirements() -> list[str]:
+    """Return what a LightGBM model needs to be loaded by MLflow, pinned to what is installed here."""
+    found = []
+    for package in _MODEL_PACKAGES:
+        try:
+            found.append(f"{package}=={version(package)}")
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def field_of(thing: Any, name: str) -> Any:
+    """Return a field of a record, which is an object or its JSON."""
+    return thing[name] if isinstance(thing, Mapping) else getattr(thing, name)
