@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateline.access import Access, Permission, Principal
+from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Datasets, ObjectStore
 from gateline.features import FeatureViews

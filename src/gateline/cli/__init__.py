@@ -15,12 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "dataset": ("dataset:group", "Versions of data: register, look at, verify."),
+    "demo": ("demo:demo", "Live through the whole loop on a year of real flights."),
     "doctor": ("doctor:doctor", "Say what is wrong with this installation, and what to do about it."),
+    "endpoint": ("endpoint:group", "Where predictions are asked for, and which version answers."),
+    "feature": ("feature:group", "Feature views: register, look at, check for leaks."),
+    "gate": ("gate:group", "What must be true of a model, and the verdicts."),
     "init": ("init:init", "Write a small project that runs as it is."),
+    "label": ("monitor:label_group", "Record what became of predictions."),
     "ledger": ("ledger:group", "Read and verify the record of every change."),
+    "lock": ("lock:group", "Pin the versions that a project uses."),
+    "model": ("model:group", "Versions of models, their approvals and history."),
+    "monitor": ("monitor:group", "Windows, drift, performance and alerts of an endpoint."),
+    "pipeline": ("pipeline:group", "Runs of pipelines."),
     "principal": ("access:principal_group", "People and services that may use Gateline."),
+    "rollout": ("rollout:group", "Releases, canaries, probation and rollback."),
+    "run": ("pipeline:run", "Run a pipeline of the project here, recorded."),
+    "runner": ("pipeline:runner", "Execute queued runs of the project until stopped."),
     "status": ("status:status", "Say what runs and how much it holds."),
     "token": ("access:token_group", "API tokens of principals."),
+    "tracking": ("run:group", "Tracked runs and their frozen snapshots."),
     "up": ("up:up", "Start the server."),
 }
 """For each noun: the module below `gateline.cli` with the attribute that holds its command, and its line of help."""
