@@ -14,7 +14,7 @@ from gateline.sdk.local import register_local
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateline.features.model import FeatureView, Label, Latest, Lookup, OnDemand, Source, Window
+    from gateline.features.model import FeatureView, KnownAt, Label, Latest, Lookup, OnDemand, Source, Window, instant
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -26,6 +26,7 @@ __all__ = [
     "Client",
     "FeatureView",
     "GatelineError",
+    "KnownAt",
     "Label",
     "Latest",
     "Lookup",
@@ -35,13 +36,14 @@ __all__ = [
     "Step",
     "Window",
     "context",
+    "instant",
     "pipeline",
     "step",
     "tracked_run",
 ]
 
 _HOMES = {
-    "gateline.features.model": ("FeatureView", "Label", "Latest", "Lookup", "OnDemand", "Source", "Window"),
+    "gateline.features.model": ("FeatureView", "KnownAt", "Label", "Latest", "Lookup", "OnDemand", "Source", "Window", "instant"),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),

@@ -121,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GatelineError, click.ClickException, OSError) as error:
         report(current, error)
         return ExitCode.ERROR
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else ExitCode.ERROR
     except (click.Abort, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
         return ExitCode.INTERRUPTED

@@ -10,7 +10,7 @@ import click
 from gateline.cli.output import ExitCode, client, emit, progress
 
 if TYPE_CHECKING:
-    from gateline.gates.model import GateRun, Verdict
+    from gateline.gates import GateRun, Verdict
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -58,7 +58,7 @@ def run(
     force: bool,
 ) -> None:
     """Have a model judged. Exit status: 0 pass, 1 error, 3 fail, 4 inconclusive."""
-    from gateline.gates.report import table
+    from gateline.gates import table
     from gateline.kernel.clock import parse_iso
     from gateline.sdk.gates import read_policy, run_gates
 
@@ -80,7 +80,7 @@ def run(
 @click.pass_context
 def show(ctx: click.Context, gate_run_id: str) -> None:
     """Show a judgement. Exit status: 0 pass, 1 error, 3 fail, 4 inconclusive."""
-    from gateline.gates.report import table
+    from gateline.gates import table
     from gateline.sdk.gates import gate_run
 
     found: GateRun = gate_run(client(ctx), gate_run_id)

@@ -135,7 +135,7 @@ def report(current: Session, error: Exception) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone: nothing more can be said there
         return
     print(f"gateline: {message}" + (f"\n{next_step}" if next_step else ""), file=sys.stderr)
-    if code == GatelineError.code and not isinstance(error, GatelineError):
+    if not isinstance(error, (GatelineError, click.ClickException, OSError)):
         traceback.print_exception(error, file=sys.stderr)
     if current.json:
         problem = {"type": f"urn:gateline:error:{code}", "title": code.replace("_", " ").capitalize(), "status": status, "detail": message}

@@ -56,19 +56,16 @@ def run(ctx: click.Context, pipeline: str, parameters: tuple[str, ...], project:
 
 @click.command()
 @_PROJECT
-@click.option("--warm", multiple=True, help="Import this module while waiting for work, so that the first run starts sooner.")
 @click.pass_context
-def runner(ctx: click.Context, project: str, warm: tuple[str, ...]) -> None:
+def runner(ctx: click.Context, project: str) -> None:
     """Execute queued runs of the project until it is stopped."""
-    import importlib
-
     loaded, api, name = _project(project), client(ctx), _name()
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     progress(f"Runner {name} waits for runs of project '{loaded.name}'.")
-    for module in warm:
-        importlib.import_module(module)
+    for pipeline in loaded.settings.get("pipelines", {}):
+        loaded.pipeline(pipeline)  # so that a broken project fails now, and the first run starts sooner
     while not stopping.is_set():
         claimed = _claim(api, name)
         if claimed is None:

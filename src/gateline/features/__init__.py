@@ -27,8 +27,8 @@ from gateline.features.model import (
 from gateline.features.service import FeatureViews
 
 if TYPE_CHECKING:
-    from gateline.features.compute import compute
     from gateline.features.leaks import find_leaks
+    from gateline.features.point_in_time import compute
 
 __all__ = [
     "Aggregate", "FeatureColumn", "FeatureKind", "FeatureView", "FeatureViewVersion", "FeatureViewVersionId", "FeatureViews", "KnownAt",
@@ -39,7 +39,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load `compute` and `find_leaks`, which need Polars, when they are first used."""
-    homes = {"compute": "gateline.features.compute", "find_leaks": "gateline.features.leaks"}
+    homes = {"compute": "gateline.features.point_in_time", "find_leaks": "gateline.features.leaks"}
     if name not in homes:
         raise AttributeError(f"module 'gateline.features' has no attribute '{name}'")
     return getattr(importlib.import_module(homes[name]), name)

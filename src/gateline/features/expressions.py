@@ -186,9 +186,19 @@ class _Check:
             **{name: dtype for part in self.view.parts for name in part.outputs if (dtype := self.features.get(name)) is not None},
         }
         for one in self.view.on_demand:
+            if self._reads_untyped(one.sql, known):
+                continue  # what it reads is reported already
             dtype = self._type(f"on-demand feature '{one.name}'", one.sql, known, "the spine or the features of parts")
             if dtype is not None:
                 self._feature(one.name, dtype)
+
+    def _reads_untyped(self, sql: str, known: Schema) -> bool:
+        """Whether the expression reads something that is declared, but has mistakes itself."""
+        declared = {*self.view.spine.columns, *(name for part in self.view.parts for name in part.outputs)}
+        try:
+            return bool(roots(sql) & (declared - known.keys()))
+        except PolarsError:
+            return False
 
     def _label_and_facts(self) -> None:
         label = self.view.label

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gateline.features.compute import Prepared, assemble, prepare
 from gateline.features.expressions import INSTANT, roots
 from gateline.features.model import FeatureView, KnownAt, Leak, LeakKind, Source
+from gateline.features.point_in_time import Prepared, assemble, prepare
 from gateline.features.trial import tried_leaks
 from gateline.kernel.clock import MINUTE, iso
 from gateline.kernel.errors import InvalidInput
@@ -57,10 +57,14 @@ def find_leaks(
     Returns:
         What was found, at most one leak for each kind and feature; nothing when no feature sees the future.
     """
-    found = list(declared_leaks(view, tables))
     prepared = prepare(view, tables)
-    found += _late_requests(view, prepared)
-    return found + (tried_leaks(view, prepared, seed=seed, rows=rows, assemble_rows=assemble_rows) if rows else [])
+    found = [*declared_leaks(view, tables), *_late_requests(view, prepared)]
+    if rows:
+        found += tried_leaks(view, prepared, seed=seed, rows=rows, assemble_rows=assemble_rows)
+    first: dict[tuple[LeakKind, str], Leak] = {}
+    for leak in found:
+        first.setdefault((leak.kind, leak.feature), leak)
+    return list(first.values())
 
 
 def refuse_leaks(view: FeatureView, tables: Mapping[str, Path]) -> None:
@@ -147,11 +151,12 @@ def _before_known(view: FeatureView, use: _Use, fact: KnownAt, read: list[str], 
     if early.is_empty():
         return
     row, t, minutes = _worst(early)
+    when = "later, or never" if math.isinf(minutes) else f"later, by up to {minutes:,.0f} minutes"
     used = f"uses them at t = '{view.time}'" if spine else f"declares them available at '{source.available_at}'"
     yield Leak(
         kind=LeakKind.BEFORE_KNOWN, feature=use.feature, row=f"{source.dataset}[{row}]", t=t,
         detail=f"Feature '{use.feature}' reads {', '.join(read)} of dataset '{source.dataset}', and source '{source.name}' {used}, but "
-        f"{early.height:,} of {rows.height:,} rows are known only later, by up to {minutes:,.0f} minutes (row {row}, used {iso(t)}).",
+        f"{early.height:,} of {rows.height:,} rows are known only {when} (row {row}, used {iso(t)}).",
     )  # fmt: skip
 
 
@@ -161,7 +166,7 @@ def _worst(early: pl.DataFrame) -> tuple[int, int, float]:
         pl.col("__row"),
         pl.col("__used").cast(INSTANT).dt.timestamp("us"),
         (pl.col("__truth") - pl.col("__used")).dt.total_microseconds().alias("by"),
-    ).sort("by", "__row", descending=[True, False], nulls_last=True)
+    ).sort("by", "__row", descending=[True, False], nulls_last=False)
     row, t, by = ahead.row(0)
     return int(row), int(t), math.inf if by is None else by / MINUTE
 
@@ -175,7 +180,7 @@ def _late_requests(view: FeatureView, prepared: Prepared) -> list[Leak]:
     if late.is_empty() or not used:
         return []
     first = late.row(0, named=True)
-    t = int(first[view.time].timestamp() * 1_000_000)
+    t = round(first[view.time].timestamp() * 1_000_000)
     return [
         Leak(
             kind=LeakKind.REQUEST_TOO_EARLY, feature=name, row=f"{view.spine.name}[{first['__row']}]", t=t,

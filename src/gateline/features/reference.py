@@ -11,8 +11,8 @@ from gateline.features.model import Aggregate, FeatureView, Latest, Lookup, Wind
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from gateline.features.compute import Prepared
     from gateline.features.model import Part
+    from gateline.features.point_in_time import Prepared
 
     Record = dict[str, Any]
 

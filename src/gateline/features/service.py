@@ -53,8 +53,9 @@ class FeatureViews:
         wanted = dataset_versions or {}
         if unknown := sorted(wanted.keys() - set(view.datasets)):
             rules.refuse(view.name, [f"dataset '{name}' is pinned, but the view does not read it" for name in unknown])
-        pinned = {name: self._datasets.get(name, wanted.get(name)) for name in self._existing(view)}
-        features = check_view(view, {name: version.types for name, version in pinned.items()})
+        newest = {version.name: version for version in self._datasets.list()}
+        pinned = {name: self._datasets.get(name, wanted.get(name)) for name in view.datasets if name in newest}
+        features = check_view(view, {name: version.types for name, version in (newest | pinned).items()})
         digests = {name: version.digest for name, version in pinned.items()}
         digest = rules.version_digest(view, digests, features)
         with self._ledger.records.read() as session:
@@ -108,7 +109,7 @@ class FeatureViews:
 
     def compute(self, version: FeatureViewVersion) -> pl.DataFrame:
         """Compute a version over the data it pins; see `gateline.features.compute`."""
-        from gateline.features.compute import compute
+        from gateline.features.point_in_time import compute
 
         return compute(version.definition, self.tables(version))
 
@@ -120,11 +121,6 @@ class FeatureViews:
 
     def _pinned(self, pin: str) -> DatasetVersion:
         return self._datasets.get(*split_version_id(pin))
-
-    def _existing(self, view: FeatureView) -> tuple[str, ...]:
-        """Return the view's datasets that exist; the others are reported with all other mistakes by `check_view`."""
-        known = {version.name for version in self._datasets.list()}
-        return tuple(name for name in view.datasets if name in known)
 
     def _add(self, tx: Transaction, version: FeatureViewVersion) -> None:
         store.add(tx.session, version)

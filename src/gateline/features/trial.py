@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from gateline.features.compute import Prepared, assemble
 from gateline.features.model import FeatureView, Leak, LeakKind, Lookup, Window
+from gateline.features.point_in_time import Prepared, assemble
 from gateline.kernel.clock import SECOND, iso
 
 if TYPE_CHECKING:

@@ -154,7 +154,7 @@ def figures(value: float, threshold: float, *others: float) -> list[str]:
     distance = abs(value - threshold)
     if distance and math.isfinite(distance):
         decimals = min(_DECIMALS_MAX, max(decimals, -math.floor(math.log10(distance) + 1e-9)))
-    return [f"{number:.{decimals}f}" for number in (value, threshold, *others)]
+    return [f"{round(number, decimals) + 0.0:.{decimals}f}" for number in (value, threshold, *others)]
 
 
 def counted(number: int, noun: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -217,7 +217,7 @@ class Gates:
         return recorded
 
     @contextmanager
-    def _inputs(self, subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy) -> Iterator[GateInputs]:
+    def _inputs(self, subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy) -> Generator[GateInputs]:
         """Lay the models out in a folder that is removed again, and read the rows."""
         with tempfile.TemporaryDirectory(prefix="gateline-gate-") as name:
             folder = Path(name)
@@ -266,9 +266,7 @@ def _left_out(name: str) -> CheckResult:
     return CheckResult(name=name, verdict=Verdict.INCONCLUSIVE, sentence=sentence, details={"left_out": True})
 
 
-def _request_digest(
-    subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy, suite: tuple[str, ...]
-) -> str:
+def _request_digest(subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy, suite: tuple[str, ...]) -> str:
     request: dict[str, Any] = {
         "subject": subject.as_dict(), "champion": champion.as_dict() if champion else None, "frame": frame, "policy": policy.digest,
         "suite": list(suite),

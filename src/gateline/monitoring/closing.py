@@ -44,7 +44,7 @@ class WindowCloser:
             before = store.last_window(session, endpoint, Analysis.DRIFT)
             known = store.references(session, endpoint)
             batch = store.label_batch(session, endpoint)
-        note = self._late_predictions(endpoint, *((start, None) if before is None else (before.end, before.segment)), segment)
+        note = self._late_predictions(endpoint, start, None if before is None else before.segment, segment)
         found: dict[str, Any] = {"version": "", "reference": None, "state": State.NOT_ENOUGH_DATA, "result": {"features": []}}
         drifts: tuple[FeatureDrift, ...] = ()
         if not len(rows):
@@ -77,14 +77,12 @@ class WindowCloser:
     ) -> tuple[FeatureDrift, ...]:
         if reference is None:
             return ()
-        wanted = {feature.name for feature in plan.features} | {PREDICTION}
-        frozen = [one for one in self._references.features(reference) if not plan.features or one.name in wanted]
         slot = slot_of(start, plan)
         seen = [
             _incomparable(reference, version, len(rows))
             if one.name == PREDICTION and not predictions_comparable(reference, version)
             else observe(one, rows, slot)
-            for one in frozen
+            for one in self._references.features(reference)
         ]
         with self._ledger.records.read() as session:
             earlier = store.windows(session, endpoint, analysis=Analysis.DRIFT, limit=plan.drift.fires_within)
@@ -102,11 +100,12 @@ class WindowCloser:
             before = store.last_window(session, endpoint, Analysis.PERFORMANCE)
             known = store.references(session, endpoint)
             joined = self._labelling.join(session, endpoint, predictions, known_before=known_before)
-            note = ""
+            newer: list[str] = []
             if before is not None:
                 known_by = before.end + margin(plan, Analysis.PERFORMANCE)
-                late = store.count_labels(session, endpoint, after_batch=before.batch, before=known_by)
-                note = f"{late} labels known before {iso(known_by)} came after the earlier window was closed." if late else ""
+                newer = store.newer_label_keys(session, endpoint, after_batch=before.batch, before=known_by)
+        late = self._labelling.of_other_windows(endpoint, newer, predictions)
+        note = f"{late} labels of earlier windows came after those were closed." if late else ""
         served = predictions.filter(~pl.col("shadow"))
         version = _main_version(served) if len(served) else ""
         reference = choose(known, version)

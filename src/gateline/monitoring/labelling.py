@@ -12,7 +12,7 @@ import polars as pl
 
 from gateline.kernel.canonical import digest
 from gateline.monitoring import store
-from gateline.monitoring.joining import LABEL_SCHEMA, join_labels
+from gateline.monitoring.joining import LABEL_SCHEMA, join_labels, label_keys
 from gateline.monitoring.labels import Changes, decide_changes, read_labels
 from gateline.monitoring.model import LabelReceipt, LabelRow
 
@@ -133,6 +133,12 @@ class Labelling:
         with self._ledger.records.read() as session:
             keys = store.all_label_keys(session, endpoint)
         return len(self._known.missing(endpoint, keys))
+
+    def of_other_windows(self, endpoint: str, keys: Sequence[str], window: pl.DataFrame) -> int:
+        """Return how many of these labels belong to predictions that were seen, but not in this window."""
+        here = set(label_keys(window)) if keys else set()
+        elsewhere = [key for key in keys if key not in here]
+        return len(elsewhere) - len(self._known.missing(endpoint, elsewhere))
 
     def history(self, endpoint: str, key: str) -> list[dict[str, Any]]:
         """Return the labels that were replaced for `r:<request id>` or `p:<prediction id>`, oldest first."""

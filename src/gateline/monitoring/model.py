@@ -53,11 +53,11 @@ FeatureKind: TypeAlias = Literal["numeric", "categorical"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeaturePlan:
-    """One watched feature.
+    """What is special about one watched feature.
 
     Attributes:
         name: Its name in the endpoint's requests and in the reference frame.
-        kind: How it is counted; None takes text and booleans as categorical and numbers as numeric.
+        kind: How it is counted; None takes the endpoint's declaration.
         seasonal: Its distribution is expected to differ from the reference by season: drift is shown as `info` and never alarms.
     """
 
@@ -133,7 +133,7 @@ class MonitorPlan:
         lateness_seconds: How far the watermark must pass a window's end before its predictions are taken as complete.
         unit: The dependence unit of labelled rows.
         timezone: IANA zone in which days begin.
-        features: The watched features; empty means all that the reference names.
+        features: What is special about some; every feature of the endpoint is watched, named here or not.
         drift: The policy on distributions.
         performance: The policy on labels.
         resolve_after_ok: This many `ok` windows in a row resolve an alert.

@@ -23,13 +23,16 @@ _FORMAT = "gateline-reference/1"
 _CACHED = 16
 
 
-def build(objects: ObjectStore, source: ReferenceSource, plan: MonitorPlan) -> tuple[bytes, dict[str, Any]]:
+def build(
+    objects: ObjectStore, source: ReferenceSource, plan: MonitorPlan, features: Sequence[FeaturePlan]
+) -> tuple[bytes, dict[str, Any]]:
     """Return the stored form of a reference, and its summary.
 
     Args:
         objects: Holds the frame and the scores.
         source: Which files, and which columns.
-        plan: Names the features (empty: all columns of the frame but time and label) and the windows.
+        plan: Gives the windows and the policy.
+        features: The watched features, each with its kind or None for that of its column.
 
     Raises:
         InvalidInput: a file is no Parquet table, is empty, or lacks columns; all that are missing are named.
@@ -38,7 +41,6 @@ def build(objects: ObjectStore, source: ReferenceSource, plan: MonitorPlan) -> t
     """
     frame = _read(objects.verified_path(source.frame), "frame")
     times = instants(frame, source.time)
-    features = plan.features or tuple(FeaturePlan(name=name) for name in frame.columns if name not in {source.time, source.label})
     if missing := [feature.name for feature in features if feature.name not in frame.columns]:
         raise InvalidInput(
             f"The reference frame has no column {', '.join(missing[:20])}.",

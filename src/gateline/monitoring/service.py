@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from gateline.data import ObjectStore
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import SECOND, iso
-from gateline.kernel.errors import Conflict, NotFound
+from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.kernel.limits import PAGE_ROWS_MAX
 from gateline.monitoring import alerts, store
 from gateline.monitoring.closing import ACTOR, WindowCloser
 from gateline.monitoring.labelling import Labelling
-from gateline.monitoring.model import Alert, Analysis, LabelReceipt, MonitorPlan, Reference, ReferenceSource, Window
+from gateline.monitoring.model import Alert, Analysis, FeaturePlan, LabelReceipt, MonitorPlan, Reference, ReferenceSource, Window
 from gateline.monitoring.plans import check_plan, plan_from_dict
 from gateline.monitoring.references import References, build
 from gateline.monitoring.watermarks import EventTimes
@@ -95,8 +95,12 @@ class Monitoring:
             InvalidInput: the plan is out of range.
             Conflict: windows would be cut otherwise than those already closed, or than the references were calibrated for.
         """
-        self._serving.endpoint(endpoint)
+        declared = {feature.name for feature in self._serving.endpoint(endpoint).features}
         check_plan(plan)
+        if unknown := [feature.name for feature in plan.features if feature.name not in declared]:
+            raise InvalidInput(
+                f"The endpoint '{endpoint}' has no feature {', '.join(unknown[:20])}.", next_step=f"It has {', '.join(sorted(declared))}."
+            )
         with self._ledger.transaction(actor) as tx:
             row = tx.session.get(store.PlanRow, endpoint, with_for_update=True)
             if row is None:
@@ -128,7 +132,12 @@ class Monitoring:
             IntegrityFailure: a file changed under its digest.
         """
         plan = self.plan(endpoint)
-        content, summary = build(self._objects, source, plan)
+        special = {feature.name: feature for feature in plan.features}
+        features = [
+            FeaturePlan(name=one.name, kind=special[one.name].kind or one.kind.value if one.name in special else one.kind.value)
+            for one in self._serving.endpoint(endpoint).features
+        ]
+        content, summary = build(self._objects, source, plan, features)
         profile = self._objects.put_bytes(content).sha256
         with self._ledger.transaction(actor) as tx:
             tx.session.get(store.PlanRow, endpoint, with_for_update=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Double, Index, Integer, Text, UniqueConstraint, func, insert, select, update
+from sqlalchemy import BigInteger, Double, Index, Integer, Text, UniqueConstraint, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -198,11 +198,11 @@ def apply_changes(session: Session, endpoint: str, changes: Changes, batch: int,
         )
 
 
-def count_labels(session: Session, endpoint: str, *, after_batch: int, before: int) -> int:
-    """Return how many labels came after a batch although they became known before an instant."""
+def newer_label_keys(session: Session, endpoint: str, *, after_batch: int, before: int) -> list[str]:
+    """Return the keys of labels that came after a batch although they became known before an instant."""
     table = PredictionLabelRow
-    query = select(func.count()).where(table.endpoint == endpoint, table.batch > after_batch, table.event_time < before)
-    return session.scalar(query) or 0
+    query = select(table.key).where(table.endpoint == endpoint, table.batch > after_batch, table.event_time < before)
+    return list(session.scalars(query))
 
 
 def labels_for(session: Session, endpoint: str, predictions: pl.DataFrame) -> list[tuple[str, float, int]]:

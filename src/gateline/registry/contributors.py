@@ -27,9 +27,7 @@ def contributors_of(
     graph = lineage.ancestors(Node(kind="model_version", id=version.id))
     try:
         makers = {
-            maker
-            for node in graph.nodes
-            for maker in _makers(node, tracking=tracking, datasets=datasets, feature_views=feature_views)
+            maker for node in graph.nodes for maker in _makers(node, tracking=tracking, datasets=datasets, feature_views=feature_views)
         }
     except NotFound:
         return None

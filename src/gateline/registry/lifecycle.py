@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from gateline.ledger import Transaction
 
 
-def note(
-    tx: Transaction, row: store.VersionRow, kind: HistoryKind, *, before: str = "", environment: str = "", reason: str = ""
-) -> None:
+def note(tx: Transaction, row: store.VersionRow, kind: HistoryKind, *, before: str = "", environment: str = "", reason: str = "") -> None:
     """Add a line to the history of a version."""
     tx.session.add(
         store.HistoryRow(

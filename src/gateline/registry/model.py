@@ -119,8 +119,9 @@ class ModelVersion:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> ModelVersion:
         """Return the version that `as_dict` wrote; other keys are ignored."""
-        known = {one.name: document[one.name] for one in fields(cls)}
-        return cls(**{**known, "id": ModelVersionId(known["id"]), "state": State(known["state"])})
+        known: dict[str, Any] = {one.name: document[one.name] for one in fields(cls)}
+        known |= {"id": ModelVersionId(known["id"]), "state": State(known["state"])}
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +178,9 @@ class Approval:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Approval:
         """Return the approval that `as_dict` wrote."""
-        known = {one.name: document[one.name] for one in fields(cls)}
-        return cls(**{**known, "roles": tuple(known["roles"]), "meaning": Meaning(known["meaning"])})
+        known: dict[str, Any] = {one.name: document[one.name] for one in fields(cls)}
+        known |= {"roles": tuple(known["roles"]), "meaning": Meaning(known["meaning"])}
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +214,9 @@ class HistoryEntry:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> HistoryEntry:
         """Return the entry that `as_dict` wrote."""
-        known = {one.name: document[one.name] for one in fields(cls)}
-        return cls(**{**known, "kind": HistoryKind(known["kind"])})
+        known: dict[str, Any] = {one.name: document[one.name] for one in fields(cls)}
+        known |= {"kind": HistoryKind(known["kind"])}
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,9 +131,7 @@ def _dataset(datasets: Datasets, version: str) -> DatasetVersion:
 
 
 def _shortfall(judged: GateRun | None, given: Registration) -> str:
-    subject = ModelSubject(
-        run_id=given.run_id, files=given.files, training_frame=given.training_frame, trained_until=given.trained_until
-    )
+    subject = ModelSubject(run_id=given.run_id, files=given.files, training_frame=given.training_frame, trained_until=given.trained_until)
     return rules.gate_shortfall(judged, subject)
 
 

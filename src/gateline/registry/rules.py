@@ -20,7 +20,10 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 }
 """What may follow what. Retired may return to production: that is a rollback to the predecessor."""
 
-STAGING_ENVIRONMENT = "staging"
+PRODUCTION_ENVIRONMENT = "prod"
+PRE_PRODUCTION_ENVIRONMENTS = frozenset({"dev", "staging"})
+"""Where nobody is served for real; a version placed in any other environment is in production."""
+
 _PLACED = frozenset({State.STAGING, State.PRODUCTION})
 
 
@@ -43,10 +46,10 @@ def require_transition(version: str, current: State, target: State) -> None:
 def state_in(environment: str) -> State:
     """Return the state of a version that is placed in an environment.
 
-    >>> state_in("staging"), state_in("production")
+    >>> state_in("staging"), state_in("prod")
     (<State.STAGING: 'staging'>, <State.PRODUCTION: 'production'>)
     """
-    return State.STAGING if environment == STAGING_ENVIRONMENT else State.PRODUCTION
+    return State.STAGING if environment in PRE_PRODUCTION_ENVIRONMENTS else State.PRODUCTION
 
 
 def state_after_leaving(environment: str, others: Iterable[str]) -> State:

@@ -6,12 +6,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gateline.access import Permission
-from gateline.gates import STATEMENT_TYPE
-from gateline.kernel.errors import Conflict, Denied, GatelineError, InvalidInput, NotFound
-from gateline.kernel.ids import new_id
+from gateline.kernel.errors import Conflict, Denied, InvalidInput, NotFound
 from gateline.kernel.limits import NAME_LENGTH_MAX, PAGE_ROWS_MAX, TEXT_LENGTH_MAX
 from gateline.kernel.names import valid_name
-from gateline.registry import lifecycle, rules, store
+from gateline.registry import lifecycle, rules, signing, store
 from gateline.registry.contributors import contributors_of
 from gateline.registry.model import Approval, HistoryEntry, HistoryKind, Meaning, Model, ModelVersion, State
 from gateline.registry.registration import Registration, link, sound_registration
@@ -172,38 +170,23 @@ class Registry:
             Conflict: the same person signed already, or the version is no candidate any more.
             IntegrityFailure: a file changed under its digest.
         """
-        given = _meaning(meaning)
+        given = signing.known_meaning(meaning)
         if not comment.strip() or len(comment) > TEXT_LENGTH_MAX:
             raise InvalidInput("An approval needs a comment.", next_step=f"Say why, in at most {TEXT_LENGTH_MAX:,} characters.")
         found = self.get(version)
         try:
             return self._sign(principal, found, given, comment)
         except (Denied, Conflict) as refusal:
-            self._record_refusal(principal, found, given, refusal)
+            signing.record_refusal(self._ledger, principal, version, given, refusal)
             raise
 
     def _sign(self, principal: Principal, version: ModelVersion, meaning: Meaning, comment: str) -> Approval:
         self._access.require(principal, Permission.MODEL_APPROVE, resource=version.id, facts=self._facts(version))
         for sha256 in version.files.values():
             self._objects.verify(sha256)
-        subjects = self._subjects(version)
+        subjects = signing.subjects_of(version, self._gates.get(version.gate_run_id))
         with self._ledger.transaction(principal.name) as tx:
-            row = self._locked(tx, version.id)
-            if State(row.state) is not State.CANDIDATE:
-                raise Conflict(f"{version.id} is {row.state}; only a candidate is approved.", next_step="Look at its history.")
-            if any(one.principal == principal.name for one in store.approvals(tx.session, version.id)):
-                raise Conflict(f"{principal.name} has already signed {version.id}.", next_step="A second signature needs a second person.")
-            unsigned = Approval(
-                id=new_id("approval"), model_version=version.id, principal=principal.name, roles=tuple(sorted(principal.roles)),
-                meaning=meaning, comment=comment, signed_at=tx.now, subjects=subjects,
-            )  # fmt: skip
-            envelope = self._ledger.sign(STATEMENT_TYPE, unsigned.statement(version.files))
-            tx.session.add(store.ApprovalRow(**unsigned.content(), envelope=envelope))
-            lifecycle.note(tx, row, HistoryKind.APPROVED, before=row.state, reason=f"{meaning}: {comment}")
-            tx.record("model.version.approved", version.id, unsigned.content())
-            event = {"id": version.id, "approval": unsigned.id, "principal": principal.name, "meaning": meaning.value}
-            tx.publish("model.version.approved", event)
-            return Approval.from_dict({**unsigned.content(), "envelope": envelope})
+            return signing.sign(self._ledger, tx, self._locked(tx, version.id), principal, meaning, comment, subjects)
 
     def _facts(self, version: ModelVersion) -> dict[str, Any]:
         facts: dict[str, Any] = {"author": version.created_by, "gatesPassed": version.gates_passed, "state": version.state.value}
@@ -211,22 +194,6 @@ class Registry:
         if found is not None:  # a fact that is missing counts against the caller
             facts["contributors"] = sorted(found)
         return facts
-
-    def _subjects(self, version: ModelVersion) -> dict[str, Any]:
-        """Return the digests that a signature under this version is bound to."""
-        run = self._gates.get(version.gate_run_id)
-        return {
-            "model_files": version.digest, "run": version.run_digest, "gate_run": run.statement_digest, "policy": run.policy_digest,
-            "feature_view": version.feature_view_digest, "dataset_versions": dict(version.dataset_versions),
-            "training_frame": version.training_frame,
-        }  # fmt: skip
-
-    def _record_refusal(self, principal: Principal, version: ModelVersion, meaning: Meaning, refusal: GatelineError) -> None:
-        with self._ledger.transaction(principal.name) as tx:
-            row = store.version_row(tx.session, version.id)
-            lifecycle.note(tx, row, HistoryKind.APPROVAL_REFUSED, before=row.state, reason=refusal.message)
-            said = {"code": refusal.code, "reason": refusal.message, "facts": refusal.facts}
-            tx.record("model.approval.refused", version.id, {"principal": principal.name, "meaning": meaning.value, **said})
 
     def contributors(self, version: str) -> frozenset[str] | None:
         """Return who contributed data, features, code or runs to a version; None when lineage names something that has no record."""
@@ -301,7 +268,7 @@ class Registry:
         with self._ledger.records.read() as session:
             return store.models(session)
 
-    def champion(self, name: str, environment: str = "production", *, tx: Transaction | None = None) -> ModelVersion | None:
+    def champion(self, name: str, environment: str = rules.PRODUCTION_ENVIRONMENT, *, tx: Transaction | None = None) -> ModelVersion | None:
         """Return the version of a model that is placed in an environment, or None."""
         with self._session(tx) as session:
             placed = session.get(store.PlacementRow, (name, environment))
@@ -335,10 +302,3 @@ class Registry:
         row = store.version_row(tx.session, version)
         store.lock_model(tx.session, row.name, tx.now)
         return store.version_row(tx.session, version)
-
-
-def _meaning(meaning: Meaning | str) -> Meaning:
-    try:
-        return Meaning(meaning)
-    except ValueError as error:
-        raise InvalidInput(f"'{meaning}' is no meaning of a signature.", next_step=f"Use one of: {', '.join(Meaning)}.") from error

@@ -115,10 +115,8 @@ def _missing(plan: RolloutPlan, analysis: Analysis) -> str:
 
 def _harm(found: Evidence, threshold: float) -> str:
     """Return the evidence of a family in words, quoting both arms."""
-    return (
-        f"{found.what}: canary {_share(found.canary_bad, found.canary_total)}, champion {_share(found.baseline_bad, found.baseline_total)}; "
-        f"evidence {_e(found.log_e)}, rollback at {_e(threshold)}."
-    )
+    canary, champion = _share(found.canary_bad, found.canary_total), _share(found.baseline_bad, found.baseline_total)
+    return f"{found.what}: canary {canary}, champion {champion}; evidence {_e(found.log_e)}, rollback at {_e(threshold)}."
 
 
 def _share(bad: int, total: int) -> str:

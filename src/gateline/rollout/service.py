@@ -80,14 +80,6 @@ class Rollouts:
             raise NotFound(f"There is no rollout '{rollout_id}'.", next_step="List them with: gateline rollout list")
         return store.to_rollout(row)
 
-    def list(self, endpoint: str = "", *, limit: int = 100) -> list[Rollout]:
-        """Return rollouts, newest first, of one endpoint or of all."""
-        query = select(RolloutRow).order_by(RolloutRow.started_at.desc(), RolloutRow.id.desc()).limit(limit)
-        if endpoint:
-            query = query.where(RolloutRow.endpoint == endpoint)
-        with self._ledger.records.read() as session:
-            return [store.to_rollout(row) for row in session.scalars(query).all()]
-
     def release(self, actor: Principal, model_version: str, endpoint: str, plan: RolloutPlan) -> Release:
         """Start the rollout of an approved version.
 
@@ -319,6 +311,14 @@ class Rollouts:
             row.state, row.reason = new, f"By {actor.name}: {reason}"
             tx.record(f"rollout.{'paused' if new is RolloutState.PAUSED else 'resumed'}", rollout_id, {"reason": reason})
             return store.to_rollout(row)
+
+    def list(self, endpoint: str = "", *, limit: int = 100) -> list[Rollout]:
+        """Return rollouts, newest first, of one endpoint or of all."""
+        query = select(RolloutRow).order_by(RolloutRow.started_at.desc(), RolloutRow.id.desc()).limit(limit)
+        if endpoint:
+            query = query.where(RolloutRow.endpoint == endpoint)
+        with self._ledger.records.read() as session:
+            return [store.to_rollout(row) for row in session.scalars(query).all()]
 
 
 def _arm(name: str, version: ModelVersion, weight: float) -> RouteArm:

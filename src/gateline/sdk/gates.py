@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateline.gates.model import GateRun, PolicyRecord
-from gateline.gates.policy import Policy, parse_policy_toml
+from gateline.gates import GateRun, Policy, PolicyRecord, parse_policy_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -109,7 +109,7 @@ class Pipeline:
     """A function that connects steps. `.graph(**parameters)` draws it; `.run(**parameters)` calls the steps in this process."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)
+        self.__doc__ = function.__doc__
         self.function = function
         self.name = function.__name__.replace("_", "-")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateline.kernel.names import split_version_id
-from gateline.registry.model import Approval, HistoryEntry, Meaning, Model, ModelVersion
+from gateline.registry import Approval, HistoryEntry, Meaning, Model, ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def model_version(client: Client, version: str) -> ModelVersion:
     return ModelVersion.from_dict(client.get(_path(version)))
 
 
-def champion(client: Client, name: str, environment: str = "production") -> ModelVersion | None:
+def champion(client: Client, name: str, environment: str = "prod") -> ModelVersion | None:
     """Return the version of a model that is placed in an environment, or None."""
     placed = next((one.environments.get(environment) for one in models(client) if one.name == name), None)
     return None if placed is None else model_version(client, placed)

@@ -183,7 +183,7 @@ class Application:
         except GatelineError as error:
             if name in self._process.endpoints:
                 self._process.logged(self._process.endpoints[name])
-            await _reply(send, error.status, shape.error(error.status, str(error)), close=error.status == 413 or "close" in error.facts)
+            await _reply(send, error.status, shape.error(error.status, str(error)), close="close" in error.facts)
             return
         except Exception as error:  # the boundary of the process: one broken request must not look like a broken connection
             self._process.complain("request failed", endpoint=name, error=f"{type(error).__name__}: {error}")
@@ -215,7 +215,10 @@ class Application:
         raise Unavailable("This worker has no route yet.", next_step="Release a model version, or try again in a moment.")
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """Read the body, no longer and no slower than allowed."""
+        """Read the body, no longer and no slower than allowed.
+
+        What follows a refused body is thrown away as it arrives, so that the caller can read the refusal.
+        """
         declared = headers.get(b"content-length", b"")
         if declared and (not declared.isdigit() or len(declared) > 18 or int(declared) > self._bytes_max):
             raise TooLarge(f"The body is longer than {self._bytes_max} bytes.", next_step="Send fewer rows per request.")

@@ -15,10 +15,9 @@ import polars as pl
 import structlog
 
 from gateline.kernel.canonical import sha256_file
-from gateline.kernel.errors import IntegrityFailure
 from gateline.kernel.files import fsync_directory, storage_errors
 from gateline.kernel.ids import new_id
-from gateline.serving.log import LogFrame, log_files, read_log
+from gateline.serving.log import FrameBatch, LogFrame, log_files, read_log
 from gateline.serving.model import EventTimeSource, FeatureKind
 from gateline.serving.rules import used_values
 
@@ -76,8 +75,8 @@ class Reading:
         end: Offset after.
         next_sequence: Sequence that the next frame must have.
         finished: Whether the file gets no more frames: its worker writes a later one.
-        ignored_bytes: Bytes of a torn frame at the end of a finished file.
-        missing_frames: Frames that should have come between the worker's earlier file and this one; 0 but after damage.
+        unreadable_bytes: Bytes of a torn frame at the end of a finished file, or of damage inside it.
+        missing_frames: Frames that should have come before these; 0 but after damage.
         frames: The frames.
     """
 
@@ -86,7 +85,7 @@ class Reading:
     end: int
     next_sequence: int
     finished: bool
-    ignored_bytes: int
+    unreadable_bytes: int
     missing_frames: int
     frames: tuple[LogFrame, ...] = field(repr=False)
 
@@ -95,7 +94,7 @@ def read_new(directory: Path, positions: Mapping[str, LogPositionRow], *, rows_m
     """Return what the log files of an endpoint hold beyond the recorded positions.
 
     Raises:
-        IntegrityFailure: frames are missing in the middle of a file, or a file is shorter than what was read of it.
+        IntegrityFailure: a file goes back in its sequence, or an intact frame is no record.
     """
     found: list[Reading] = []
     rows = 0
@@ -122,26 +121,33 @@ def read_new(directory: Path, positions: Mapping[str, LogPositionRow], *, rows_m
 def _read_file(path: Path, position: LogPositionRow | None, expected: int | None, *, has_successor: bool, rows_max: int) -> Reading | None:
     """Read one file; None when there is nothing new to say of it."""
     start = 0 if position is None else position.offset
-    batch = read_log(path, start, rows_max=rows_max)
+    batch = read_log(path, start, expected=0 if position is None else position.next_sequence, rows_max=rows_max)
     if batch.header is None:
         if not has_successor:
             return None  # its header is being written, or its worker died at once
         return Reading(
-            file=path.name, start=0, end=0, next_sequence=expected or 0, finished=True, ignored_bytes=batch.remainder_bytes,
+            file=path.name, start=0, end=0, next_sequence=expected or 0, finished=True, unreadable_bytes=batch.remainder_bytes,
             missing_frames=0, frames=(),
         )  # fmt: skip
-    first = batch.header.first_sequence if position is None else position.next_sequence
-    if batch.frames and batch.first_sequence != first:
-        raise IntegrityFailure(f"The prediction log {path} goes on with frame {batch.first_sequence}; frame {first} was expected.")
-    at_end = len(batch.frames) == 0 or batch.next_offset + batch.remainder_bytes >= path.stat().st_size
-    finished = has_successor and at_end and sum(len(frame.prediction_ids) for frame in batch.frames) < rows_max
+    due = position.next_sequence if position is not None else batch.header.first_sequence if expected is None else expected
+    finished = has_successor and _is_read_to_the_end(path, batch, rows_max)
     if not batch.frames and not finished:
         return None
     return Reading(
-        file=path.name, start=start, end=batch.next_offset, next_sequence=first + len(batch.frames), finished=finished,
-        ignored_bytes=batch.remainder_bytes if finished else 0,
-        missing_frames=max(0, first - expected) if position is None and expected is not None else 0, frames=batch.frames,
+        file=path.name, start=start, end=batch.next_offset, next_sequence=batch.first_sequence + len(batch.frames), finished=finished,
+        unreadable_bytes=batch.skipped_bytes + (batch.remainder_bytes if finished else 0),
+        missing_frames=max(0, batch.first_sequence - due), frames=batch.frames,
     )  # fmt: skip
+
+
+def _is_read_to_the_end(path: Path, batch: FrameBatch, rows_max: int) -> bool:
+    """Whether what is left of a file holds no whole frame."""
+    if sum(len(frame.prediction_ids) for frame in batch.frames) >= rows_max:
+        return False
+    if batch.next_offset + batch.remainder_bytes < path.stat().st_size:
+        return False
+    following = read_log(path, batch.next_offset, expected=batch.first_sequence + len(batch.frames), rows_max=1)
+    return not batch.remainder_bytes or not following.frames
 
 
 def to_frame(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAGIC = b"GLPLOG01"
 SEGMENT_BYTES_MAX = 64 << 20
 FRAME_BYTES_MAX = 64 << 20
+_RESYNCHRONISE_FRAMES = 64
 _HEADER = struct.Struct("<IIQ")
 _SEQUENCE = struct.Struct("<Q")
 _NAME = re.compile(r"(?P<worker>.+)-(?P<number>\d{6,})\.seg")
@@ -75,13 +76,15 @@ class FrameBatch:
         header: The file's header; None while it is not complete.
         frames: Payloads in order.
         first_sequence: Sequence of the first frame; meaningless without frames.
+        skipped_bytes: Unreadable bytes that were passed over before the first frame, because whole frames follow them.
         next_offset: Where the next read starts.
-        remainder_bytes: Bytes after the last whole frame: a frame being written, or a torn one.
+        remainder_bytes: Bytes after the last whole frame: a frame being written, a torn one, or damage that the next read passes over.
     """
 
     header: LogHeader | None
     frames: tuple[LogFrame, ...]
     first_sequence: int
+    skipped_bytes: int
     next_offset: int
     remainder_bytes: int
 
@@ -149,33 +152,43 @@ def _parse_header(content: memoryview) -> tuple[LogHeader, int] | None:
     return _decode_header(found[1]), len(MAGIC) + _HEADER.size + len(found[1])
 
 
-def read_log(path: Path, offset: int = 0, *, bytes_max: int = SEGMENT_BYTES_MAX, rows_max: int = 1_000_000) -> FrameBatch:
-    """Return the whole frames of a file from an offset on; a torn or unfinished end is left where it is.
+def read_log(
+    path: Path, offset: int = 0, *, expected: int = 0, bytes_max: int = SEGMENT_BYTES_MAX, rows_max: int = 1_000_000
+) -> FrameBatch:
+    """Return the whole frames of a file from an offset on, as long as their sequence numbers follow each other.
+
+    An unfinished or torn end is left where it is. Damage inside the file ends the batch; the next read passes over it, and its first
+    sequence number then says how many frames are missing.
 
     Args:
         path: The log file.
         offset: 0, or the `next_offset` of an earlier read.
+        expected: Sequence that the next frame should have, when reading goes on.
         bytes_max: Most bytes read at once.
         rows_max: Stop after the frame that reaches this many rows.
 
     Raises:
-        IntegrityFailure: sequence numbers do not follow each other, or a frame's content is not a record.
+        IntegrityFailure: an intact frame is not a record, or sequence numbers go backwards.
     """
     header_bytes = _read_bytes(path, 0, 1 << 20)
     parsed = _parse_header(memoryview(header_bytes))
     if parsed is None:
-        return FrameBatch(header=None, frames=(), first_sequence=0, next_offset=0, remainder_bytes=len(header_bytes))
+        return FrameBatch(header=None, frames=(), first_sequence=0, skipped_bytes=0, next_offset=0, remainder_bytes=len(header_bytes))
     header, start = parsed
     base = max(offset, start)
+    expected = expected if offset else header.first_sequence
     content = memoryview(_read_bytes(path, base, bytes_max))
+    place = skipped = _next_whole(content, expected)
     frames: list[LogFrame] = []
-    first, place, rows = 0, 0, 0
+    first, rows = expected, 0
     while rows < rows_max and (found := _whole_frame(content, place)) is not None:
         sequence, payload = found
         if not frames:
             first = sequence
-        elif sequence != first + len(frames):
-            raise IntegrityFailure(f"The prediction log {path} jumps from frame {first + len(frames) - 1} to {sequence}.")
+        if sequence != first + len(frames):
+            break
+        if sequence < expected:
+            raise IntegrityFailure(f"The prediction log {path} goes back from frame {expected} to {sequence}.")
         try:
             frames.append(_decode_frame(payload))
         except msgspec.MsgspecError as error:
@@ -183,8 +196,24 @@ def read_log(path: Path, offset: int = 0, *, bytes_max: int = SEGMENT_BYTES_MAX,
         rows += len(frames[-1].prediction_ids)
         place += _HEADER.size + len(payload)
     return FrameBatch(
-        header=header, frames=tuple(frames), first_sequence=first, next_offset=base + place, remainder_bytes=len(content) - place
-    )
+        header=header, frames=tuple(frames), first_sequence=first, skipped_bytes=skipped if frames else 0,
+        next_offset=base + (place if frames else 0), remainder_bytes=len(content) - (place if frames else 0),
+    )  # fmt: skip
+
+
+def _next_whole(content: memoryview, expected: int) -> int:
+    """Return where the first whole frame starts: at 0, or behind damage when one of the next frames is found there."""
+    if len(content) < _HEADER.size or _whole_frame(content, 0) is not None:
+        return 0
+    text = bytes(content)
+    for sequence in range(expected, expected + _RESYNCHRONISE_FRAMES):
+        place = text.find(_SEQUENCE.pack(sequence), _HEADER.size)
+        while place >= 0:
+            start = place - _SEQUENCE.size
+            if _whole_frame(content, start) is not None:
+                return start
+            place = text.find(_SEQUENCE.pack(sequence), place + 1)
+    return 0
 
 
 def _read_bytes(path: Path, offset: int, length: int) -> bytes:

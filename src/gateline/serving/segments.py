@@ -69,7 +69,7 @@ class Segments:
         """Move what is new in the worker logs of an endpoint into one segment; returns its number of records.
 
         Raises:
-            IntegrityFailure: a log is damaged in the middle.
+            IntegrityFailure: a log holds what no worker writes.
             StorageFull: the disk is full; the records stay in the logs and are taken later.
         """
         with self._exclusive():
@@ -130,8 +130,9 @@ class Segments:
             tx.session.add(row)
         row.offset, row.next_sequence, row.finished = reading.end, reading.next_sequence, reading.finished
         tx.session.flush()
-        if reading.ignored_bytes or reading.missing_frames:
-            facts = {"file": reading.file, "torn_bytes": reading.ignored_bytes, "missing_frames": reading.missing_frames}
+        if reading.unreadable_bytes or reading.missing_frames:
+            facts = {"file": reading.file, "unreadable_bytes": reading.unreadable_bytes, "missing_frames": reading.missing_frames}
+            _log.error("prediction log irregular", endpoint=endpoint, **facts)
             tx.record("prediction.log.irregularity.found", endpoint, facts)
 
     def _inputs_of(self, routes: Sequence[Route]) -> Callable[[int, str, str], Sequence[FormInput] | None]:

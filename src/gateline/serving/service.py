@@ -223,7 +223,7 @@ class Serving:
         Each acknowledged record gets into exactly one segment, after crashes too.
 
         Raises:
-            IntegrityFailure: a log is damaged in the middle; the other endpoints were served.
+            IntegrityFailure: a log holds what no worker writes; the other endpoints were served.
             StorageFull: the disk is full; the records stay in the logs and are taken later.
         """
         return ingest_all(self._segments, self.endpoints())

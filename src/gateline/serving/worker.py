@@ -40,6 +40,7 @@ _SYNC_SECONDS = 0.005
 _DRAIN_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 75
 _LOCK_SECONDS = 10.0
+_GC_THRESHOLD = 50_000
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,6 +114,7 @@ class Worker:
         await self._load_changes()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD)  # requests make no cycles worth looking for every few milliseconds
         self._status.ready = True
         await self._write_status()
         self._watcher = asyncio.create_task(self._watch())

@@ -12,34 +12,46 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 import uvicorn
-from fastapi import FastAPI
 
-from gateline.access import Access, Principal
-from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.kernel.clock import SystemClock
-from gateline.kernel.records import Records, Row
+from gateline.app import App, build
 from gateline.kernel.settings import Settings
-from gateline.ledger import Entry, Ledger, SigningKey
-from gateline.lineage import Lineage
-from gateline.tracking import Tracking
+from gateline.server.asgi import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fastapi import FastAPI
+
+    from gateline.adapters.mlflow import EmbeddedMlflow
+    from gateline.ledger import Entry, Ledger
+    from gateline.tracking import Tracking
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """The server, what it is made of, and tokens of three principals."""
+    """The server, what it is made of, and tokens of two principals."""
 
     url: str
-    ledger: Ledger
-    access: Access
-    mlflow: EmbeddedMlflow
-    tracking: Tracking
-    home: Path
+    app: App
     developer: str
     viewer: str
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.app.ledger
+
+    @property
+    def mlflow(self) -> EmbeddedMlflow:
+        return self.app.mlflow
+
+    @property
+    def tracking(self) -> Tracking:
+        return self.app.tracking
+
+    @property
+    def home(self) -> Path:
+        return self.app.settings.home
 
     def entries(self, kind: str) -> list[Entry]:
         """Every ledger entry of a kind."""
@@ -81,39 +93,18 @@ def running(app: FastAPI) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("a home")
-    settings = Settings(home=home)
-    records = Records(settings.records_location)
-    import_stores()
-    Row.metadata.create_all(records.engine)
-    ledger = Ledger(records, SystemClock(), SigningKey.load_or_create(settings.keys_path))
-    access = Access(ledger, home)
-    access.ensure_owner()
+    app = build(Settings(home=home, workers=0, log_level="warning"))
+    app.access.ensure_owner()
     tokens = {}
-    for name, role in (("developer", "developer"), ("viewer", "viewer")):
-        access.create_principal("owner", name, [role])
-        tokens[name] = access.create_token("owner", name)
-    mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda who, what: allowed(access, who, what))
-    tracking = Tracking(ledger, mlflow.run_source, Lineage(records))
-    app = FastAPI()
-    app.get("/api/v1/health")(lambda: {"mlflow": mlflow.state})
-    app.mount("/mlflow", mlflow.asgi)
-    mlflow.start()
-    with running(app) as url:
-        mlflow.wait()
-        yield Served(url=f"{url}/mlflow", ledger=ledger, access=access, mlflow=mlflow, tracking=tracking, home=home, **tokens)
-    mlflow.stop()
-    records.close()
-
-
-def allowed(access: Access, who: Principal, what: object) -> bool:
-    return access.admits(who, what).allowed
-
-
-def import_stores() -> None:
-    import gateline.access.store
-    import gateline.ledger.store
-    import gateline.lineage.store
-    import gateline.tracking.store  # noqa: F401
+    for name in ("developer", "viewer"):
+        app.access.create_principal("owner", name, [name])
+        tokens[name] = app.access.create_token("owner", name)
+    app.mlflow.start()
+    with running(create_app(app)) as url:
+        app.mlflow.wait()
+        yield Served(url=f"{url}/mlflow", app=app, **tokens)
+    app.mlflow.stop()
+    app.records.close()
 
 
 @pytest.fixture

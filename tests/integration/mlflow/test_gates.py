@@ -5,9 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 
 import pytest
-from tests.integration.mlflow.support import registered, seen_as_stored
 
 from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
+from tests.integration.mlflow.support import registered, seen_as_stored
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow and its libraries warn of their own future
 
@@ -63,7 +63,8 @@ def test_the_registry_refuses(served, model, prefix, method, path, body):
 
 
 def test_a_version_is_not_created_with_reserved_tags(served, model):
-    body = {"name": "gated", "source": f"models:/{model.model_id}", "model_id": model.model_id, "tags": [{"key": "gateline.x", "value": "1"}]}
+    tags = [{"key": "gateline.x", "value": "1"}]
+    body = {"name": "gated", "source": f"models:/{model.model_id}", "model_id": model.model_id, "tags": tags}
     assert_refused(served, "POST", f"{API}/model-versions/create", body, "gateline.x")
 
 
@@ -99,7 +100,9 @@ def test_reserved_tags_on_logged_models_are_refused(served, model):
 
 
 @pytest.mark.parametrize("prefix", ["/api/2.0", "/ajax-api/2.0"])
-@pytest.mark.parametrize("spelling", ["{root}/MLmodel", "{root}/./MLmodel", "{root}//MLmodel", "{root}/%4dLmodel", "{root}/%254dLmodel", "{root}/new"])
+@pytest.mark.parametrize(
+    "spelling", ["{root}/MLmodel", "{root}/./MLmodel", "{root}//MLmodel", "{root}/%4dLmodel", "{root}/%254dLmodel", "{root}/new"]
+)
 def test_files_of_a_registered_model_are_sealed(served, model, prefix, spelling):
     path = f"{prefix}/mlflow-artifacts/artifacts/{spelling.format(root=model.model_path)}"
     with served.refusal("Writing artifact"):
@@ -142,7 +145,9 @@ def test_writes_off_the_list_are_refused(served, method, path):
         assert served.request(method, path, json={}).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/ajax-api/3.0/mlflow/assistant/config", "/api/2.0/mlflow/webhooks", "/gateway/x", "/api/3.0/mlflow/workspaces"])
+@pytest.mark.parametrize(
+    "path", ["/ajax-api/3.0/mlflow/assistant/config", "/api/2.0/mlflow/webhooks", "/gateway/x", "/api/3.0/mlflow/workspaces"]
+)
 def test_reads_off_the_list_are_not_found(served, path):
     assert served.request("GET", path).status_code == 404
 

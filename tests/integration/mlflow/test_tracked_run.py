@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 
 import pytest
 
+from gateline.cli.output import Session
+from gateline.cli.run import group
 from gateline.kernel.canonical import sha256_bytes
-from gateline.kernel.errors import Conflict, IntegrityFailure, InvalidInput
+from gateline.kernel.errors import Conflict, Denied, IntegrityFailure, InvalidInput, NotFound
 from gateline.lineage import Lineage, Node
 from gateline.sdk.client import Client
 from gateline.sdk.tracking import tracked_run
@@ -17,21 +18,17 @@ from gateline.tracking import Tracking
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow and its libraries warn of their own future
 
-DIGEST = "ab" * 32
 COLUMNS = ["temp", "dep hour", "carrier"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Version:
-    """What the SDK reads of a dataset version."""
-
-    id: str
-    name: str
-    digest: str
-    row_count: int
-
-
-DATASETS = [Version(id=f"{name}@1", name=name, digest=DIGEST, row_count=10) for name in ("flights", "planes", "weather")]
+@pytest.fixture(scope="module")
+def datasets(served):
+    """Three registered dataset versions."""
+    found = []
+    for name in ("flights", "planes", "weather"):
+        file = served.app.objects.put_bytes(f"{name},n\na,1\nb,2\n".encode())
+        found.append(served.app.datasets.register("owner", name, file=file.sha256, format="csv", source="test", licence="CC0-1.0"))
+    return found
 
 
 @pytest.fixture
@@ -53,12 +50,12 @@ def booster():
     return lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}, data, 5)
 
 
-def log_whole_run(client, booster, **more):
+def log_whole_run(client, booster, datasets, **more):
     with tracked_run(
         client,
         experiment="flight-delay",
         name="january",
-        datasets=DATASETS,
+        datasets=datasets,
         params={f"p{index}": index for index in range(15)},
         tags={"team": "delays"},
         feature_view={"id": "flight_delay@1", "digest": "cd" * 32},
@@ -73,14 +70,14 @@ def log_whole_run(client, booster, **more):
     return run
 
 
-def test_a_whole_run_is_logged_frozen_and_its_lineage_known(served, client, booster, stock):
-    run = log_whole_run(client, booster)
+def test_a_whole_run_is_logged_frozen_and_its_lineage_known(served, client, booster, datasets):
+    run = log_whole_run(client, booster, datasets)
     snapshot = served.tracking.freeze("developer", run.run_id)
     assert (snapshot.status, snapshot.user, snapshot.name, snapshot.experiment) == ("FINISHED", "developer", "january", "flight-delay")
     assert snapshot.params == {f"p{index}": str(index) for index in range(15)}
     assert len(snapshot.metrics) == 11, snapshot.metrics
     assert snapshot.metric_points == 13
-    assert [(one.version, one.sha256, one.context) for one in snapshot.inputs] == [(one.id, DIGEST, "training") for one in DATASETS]
+    assert [(one.version, one.sha256, one.context) for one in snapshot.inputs] == [(one.id, one.digest, "training") for one in datasets]
     assert snapshot.tags["feature_view"] == "flight_delay@1"
     assert snapshot.tags["seed"] == "7"
     assert set(snapshot.artifacts) == {"environment.json", "served/serving.json", "served/model.txt"}
@@ -90,7 +87,7 @@ def test_a_whole_run_is_logged_frozen_and_its_lineage_known(served, client, boos
     assert {"MLmodel", "model.lgb", "requirements.txt"} <= set(snapshot.models[0].files)
     graph = Lineage(served.ledger.records).ancestors(Node(kind="run", id=run.run_id))
     assert {one.id for one in graph.nodes if one.kind == "dataset_version"} == {"flights@1", "planes@1", "weather@1"}
-    assert served.tracking.get(run.run_id) == snapshot
+    assert served.tracking.get(run.run_id).as_dict() == snapshot.as_dict()
     assert served.entries("run.frozen")[-1].payload["digest"] == snapshot.digest
 
 
@@ -113,11 +110,11 @@ def path_of(served, run_id):
     return f"{facts.experiment_id}/{run_id}/artifacts"
 
 
-def test_the_logged_model_predicts_as_the_booster_does(client, booster, stock):
+def test_the_logged_model_predicts_as_the_booster_does(client, booster, datasets, stock):
     import numpy as np
     import pandas as pd
 
-    run = log_whole_run(client, booster)
+    run = log_whole_run(client, booster, datasets)
     model = stock.pyfunc.load_model(f"models:/{run.model_id}")
     frame = pd.DataFrame({"temp": [0.1, 0.9, None], "dep hour": [0.5, 0.2, 0.1], "carrier": [0, 3, 1]})
     assert np.allclose(model.predict(frame), booster.predict(frame.to_numpy()))
@@ -138,9 +135,9 @@ def test_code_in_the_block_may_use_mlflow_itself_and_the_address_is_put_back(ser
 
 
 @pytest.mark.parametrize(("raised", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_block_that_raises_closes_its_run_which_cannot_be_frozen(served, client, raised, status):
+def test_a_block_that_raises_closes_its_run_which_cannot_be_frozen(served, client, datasets, raised, status):
     with pytest.raises(raised):
-        with tracked_run(client, experiment="flight-delay", name="broken", datasets=DATASETS) as run:
+        with tracked_run(client, experiment="flight-delay", name="broken", datasets=datasets) as run:
             raise raised
     facts = served.tracking.read(run.run_id)
     assert facts.status == status
@@ -162,21 +159,54 @@ def test_wrong_columns_metrics_and_paths_are_refused_by_name(client, booster):
             run.log_files({"../escape": b""})
 
 
-def test_a_run_that_claims_another_digest_of_a_dataset_is_not_frozen(served, client):
-    with tracked_run(client, experiment="flight-delay", name="claims", datasets=DATASETS[:1]) as run:
+def test_a_run_that_claims_another_digest_of_a_dataset_is_not_frozen(served, client, datasets):
+    with tracked_run(client, experiment="flight-delay", name="claims", datasets=datasets[:1]) as run:
         pass
     wary = Tracking(served.ledger, served.mlflow.run_source, Lineage(served.ledger.records), dataset_digest=lambda _: "00" * 32)
     with pytest.raises(IntegrityFailure, match="flights@1"):
         wary.freeze("developer", run.run_id)
-    known = Tracking(served.ledger, served.mlflow.run_source, Lineage(served.ledger.records), dataset_digest={"flights@1": DIGEST}.get)
+    known = Tracking(served.ledger, served.mlflow.run_source, Lineage(served.ledger.records), dataset_digest={"flights@1": datasets[0].digest}.get)
     assert known.freeze("developer", run.run_id).inputs[0].version == "flights@1"
 
 
-def test_a_whole_run_takes_few_requests(served, client, booster, monkeypatch):
+def test_a_whole_run_takes_few_requests(client, booster, datasets, monkeypatch):
     from gateline.adapters.mlflow.asgi import Gate
 
     asked = []
     admit = Gate._admit
-    monkeypatch.setattr(Gate, "_admit", lambda self, method, path, headers: asked.append(f"{method} {path}") or admit(self, method, path, headers))
-    log_whole_run(client, booster)
+
+    def counted(self, method, path, headers):
+        asked.append(f"{method} {path}")
+        return admit(self, method, path, headers)
+
+    monkeypatch.setattr(Gate, "_admit", counted)
+    log_whole_run(client, booster, datasets)
     assert len(asked) <= 25, asked
+
+
+def test_runs_are_listed_shown_frozen_and_verified_over_rest_and_on_the_command_line(served, client, booster, datasets, capsys):
+    run_id = log_whole_run(client, booster, datasets).run_id
+    shown = client.get(f"/runs/{run_id}")
+    assert (shown["frozen"], shown["artifacts"], shown["user"]) == (False, {}, "developer")
+    frozen = client.post(f"/runs/{run_id}/freeze")
+    assert frozen["frozen"]
+    assert client.post(f"/runs/{run_id}/freeze") == frozen == client.get(f"/runs/{run_id}") == client.post(f"/runs/{run_id}/verify")
+    (first,) = client.get("/runs", params={"experiment": "flight-delay", "limit": 1})
+    assert (first["run_id"], first["frozen"]) == (run_id, True)
+    with Client(url=client.url, token=served.viewer) as viewer:
+        assert viewer.get(f"/runs/{run_id}") == frozen
+        with pytest.raises(Denied):
+            viewer.post(f"/runs/{run_id}/freeze")
+    with pytest.raises(NotFound):
+        client.get(f"/runs/{'0' * 32}")
+    session = Session(url=client.url)
+    session.choose(home=None, url=client.url)
+    session._client = client
+    for words, expected in [
+        (["list", "--experiment", "flight-delay"], run_id),
+        (["show", run_id], frozen["digest"]),
+        (["freeze", run_id], frozen["digest"]),
+        (["verify", run_id], "matches"),
+    ]:
+        group.main(words, obj=session, standalone_mode=False)
+        assert expected in capsys.readouterr().out

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateline.features import FeatureView, Latest, Lookup, Source, Window
-from gateline.features.compute import Prepared, assemble
+from gateline.features.point_in_time import Prepared, assemble
 from gateline.features.ranges import range_reduce
 from gateline.features.reference import reference_features
 from gateline.features.trial import tried_leaks

@@ -48,7 +48,7 @@ VIEW = FeatureView(
     entity="id",
     time="asked",
     parts=(
-        Window(name="mean_delay", source=PAYMENTS, key="shop", column="delay", aggregate="mean", window_seconds=600),
+        Window(name="mean_delay", source=PAYMENTS, key="shop", column="delay", aggregate="mean", window_seconds=900),
         Latest(name="last", source=PAYMENTS, key="shop", features={"last_delay": "delay"}, max_age_seconds=1800),
         Lookup(name="shop", source=SHOPS, key="shop", features={"size": "size"}),
     ),

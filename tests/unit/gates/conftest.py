@@ -34,7 +34,8 @@ def make_rows(first_day: int, days: int, per_day: int = 200, seed: int = 1, stre
     shift = generator.normal(scale=0.3, size=days)[day - first_day]
     label = (generator.random(len(day)) < 1 / (1 + np.exp(-(strength * x - 1 + shift)))).astype(np.int64)
     time = START + day * DAY + np.tile(np.arange(per_day), days) * 60_000_000
-    return pl.DataFrame({"t": time, "x": x, "carrier": carrier, "label": label, "unit": day}).with_columns(pl.col("t").cast(pl.Datetime("us", "UTC")))
+    rows = pl.DataFrame({"t": time, "x": x, "carrier": carrier, "label": label, "unit": day})
+    return rows.with_columns(pl.col("t").cast(pl.Datetime("us", "UTC")))
 
 
 def score_form(folder: Path, rows: pl.DataFrame) -> np.ndarray:

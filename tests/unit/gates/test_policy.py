@@ -42,11 +42,15 @@ def test_every_value_moves_the_digest():
 def test_all_mistakes_are_named_at_once():
     with pytest.raises(InvalidInput) as caught:
         parse_policy(
-            {"level": 2, "seeds": 1, "holdout": {"improvement_min": "high", "units_min": True}, "slices": [], "latency": {"requests": 3.5}}
-        )
+            {
+                "level": 2, "seeds": 1, "holdout": {"improvement_min": "high", "units_min": True}, "slices": [],
+                "latency": {"requests": 3.5},
+            }
+        )  # fmt: skip
     mistakes = caught.value.facts["mistakes"]
     assert len(mistakes) == 6
-    for words in ("gates.level", "gates.seeds is not known", "improvement_min", "units_min", "gates.slices must be a table", "whole number"):
+    expected = ("gates.level", "gates.seeds is not known", "improvement_min", "units_min", "gates.slices must be a table", "whole number")
+    for words in expected:
         assert words in str(caught.value)
 
 

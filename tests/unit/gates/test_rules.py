@@ -35,7 +35,9 @@ def test_an_exact_value_never_is_inconclusive():
     assert judge(1.0, None, 0.0, Sense.AT_MOST) is Verdict.FAIL
 
 
-@pytest.mark.parametrize("numbers", [(math.nan, (0.0, 1.0), 0.0), (0.5, (math.nan, 1.0), 0.0), (0.5, (0.0, math.nan), 0.0), (0.5, None, math.nan)])
+@pytest.mark.parametrize(
+    "numbers", [(math.nan, (0.0, 1.0), 0.0), (0.5, (math.nan, 1.0), 0.0), (0.5, (0.0, math.nan), 0.0), (0.5, None, math.nan)]
+)
 def test_what_is_no_number_is_an_error(numbers):
     value, interval, threshold = numbers
     assert judge(value, interval, threshold, Sense.AT_LEAST) is Verdict.ERROR
@@ -61,7 +63,8 @@ def test_verdicts_combine_to_the_worst_that_is_known(verdicts, expected):
 
 
 def test_the_sentence_quotes_both_numbers_with_n_and_units():
-    sentence = measured("log loss improves on the base-rate baseline by", 0.061, (0.048, 0.074), "28 days (26,412 rows)", 0.01, Sense.AT_LEAST)
+    what = "log loss improves on the base-rate baseline by"
+    sentence = measured(what, 0.061, (0.048, 0.074), "28 days (26,412 rows)", 0.01, Sense.AT_LEAST)
     assert sentence == (
         "log loss improves on the base-rate baseline by 0.061 [0.048, 0.074] over 28 days (26,412 rows); required at least 0.010"
     )
@@ -71,6 +74,7 @@ def test_numbers_close_to_the_threshold_are_told_apart():
     assert figures(0.00999, 0.01) == ["0.00999", "0.01000"]
     assert figures(49.999, 50.0) == ["49.999", "50.000"]
     assert figures(0.0, 0.0) == ["0.000", "0.000"]
+    assert figures(0.1, -0.0, -0.00001) == ["0.100", "0.000", "0.000"]
 
 
 def test_what_is_missing_is_said_in_units():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import numpy as np
 import polars as pl
@@ -124,8 +123,12 @@ def raising(error):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("bad rows"), KeyError("x"), ZeroDivisionError("no rows"), pl.exceptions.ComputeError("odd"), OSError("gone"), TypeError("no")]
-)
+    "error",
+    [
+        ValueError("bad rows"), KeyError("x"), ZeroDivisionError("no rows"), pl.exceptions.ComputeError("odd"), OSError("gone"),
+        TypeError("no"),
+    ],
+)  # fmt: skip
 def test_a_check_that_raises_is_an_error_with_its_reason_and_the_others_still_run(world, policy, error):
     gates = world.with_ports(checks={**CHECKS, "holdout": raising(error)})
     gates.record_policy("developer", policy)
@@ -203,9 +206,8 @@ def test_an_empty_doubled_or_unknown_suite_is_refused(world, policy, suite):
 
 def test_a_champion_that_is_not_compared_is_refused(world, policy):
     with pytest.raises(InvalidInput, match="does not compare"):
-        world.gates.run(
-            "developer", subject=world.subject(), frame=world.holdout, policy=policy, suite=("schema",), champion=world.subject(version="m@1")
-        )
+        champion = world.subject(version="m@1")
+        world.gates.run("developer", subject=world.subject(), frame=world.holdout, policy=policy, suite=("schema",), champion=champion)
 
 
 def test_files_that_are_missing_or_changed_are_refused(world, policy):
@@ -239,7 +241,7 @@ def test_a_malformed_form_is_refused(world, policy, content):
 def test_nothing_is_left_behind_in_the_temporary_folder(world, policy, judged, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     world.gates.run("developer", subject=world.subject(), frame=world.holdout, policy=policy, force=True)
-    assert [name for name in os.listdir(tmp_path) if name.startswith("gateline-gate-")] == []
+    assert list(tmp_path.glob("gateline-gate-*")) == []
 
 
 def test_an_unknown_gate_run_is_not_found(world):

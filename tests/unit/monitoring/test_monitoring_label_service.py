@@ -5,7 +5,7 @@ import pytest
 
 from gateline.kernel.clock import DAY, HOUR
 from gateline.kernel.errors import InvalidInput, NotFound
-from tests.unit.monitoring.conftest import START, week
+from tests.support.watched import FEATURES, START, week
 
 ROW = {"request_id": "q", "label": 1, "event_time": START}
 
@@ -98,8 +98,6 @@ def test_a_wrong_batch_leaves_nothing(watched):
 
 
 def test_labels_of_one_endpoint_do_not_touch_another(watched):
-    from tests.unit.monitoring.conftest import FEATURES
-
     watched.serving.create_endpoint("owner", "other", model="m", features=FEATURES, environment="dev", latency_ms_p99=50.0)
     watched.serve(week(0, 1).with_columns(request_id=pl.lit("q")))
     watched.serving.ingest()

@@ -7,15 +7,7 @@ from gateline.kernel.clock import DAY, HOUR, iso
 from gateline.kernel.errors import Conflict, IntegrityFailure, InvalidInput, NotFound
 from gateline.monitoring import AlertState, Analysis, DriftPolicy, FeaturePlan, MonitorPlan, ReferenceSource, State
 from gateline.monitoring.store import WindowRow
-
-START = 1_364_774_400_000_000
-WEEK = 7 * DAY
-
-
-def week(number, rows=400, **changed):
-    from tests.unit.monitoring.conftest import week as make
-
-    return make(number, rows, **changed)
+from tests.support.watched import START, WEEK, week
 
 
 def states(watched, analysis):
@@ -37,7 +29,7 @@ def test_windows_close_once_on_the_watermark_and_say_what_they_saw(watched_every
     assert [window.state for window in performance] == [State.OK, State.OK]
     group = performance[0].result["groups"][0]
     assert (group["labels"], group["coverage"], group["units"]) == (400, 1.0, 7)
-    assert group["lag_seconds"]["p50"] == 3 * 3600
+    assert group["lag_seconds"]["p50"] == 1800
     assert watched.monitoring.reconcile() == 0
     assert len(watched.entries("monitor.window.closed")) == 4
     assert len(watched.entries("monitor.windows.opened")) == 1
@@ -125,29 +117,33 @@ def test_few_predictions_and_few_labels_are_not_enough_data(watched):
     assert "50 more are needed" in performance.reason
 
 
-def test_labels_after_the_allowance_do_not_count_and_are_told(watched):
+def test_labels_after_the_allowance_do_not_count_for_their_window(watched):
     watched.watch()
     first = week(0)
     watched.serve(first)
     watched.serve(week(1))
     watched.serving.ingest()
     watched.label(first.head(300))
-    watched.label(first.tail(100), lag=20 * DAY)
+    watched.label(first.tail(100), lag=9 * DAY)
     watched.monitoring.reconcile()
     (window,) = watched.monitoring.windows(watched.name, analysis=Analysis.PERFORMANCE)
     assert window.result["groups"][0]["labels"] == 300
-    watched.label(first.tail(100), lag=9 * DAY)
-    late = week(1)
-    watched.label(late)
+    assert watched.monitoring.labelled(watched.name, START, START + WEEK)["label"].null_count() == 0
+
+
+def test_labels_that_arrive_after_their_window_was_closed_are_told_in_the_next(watched):
+    watched.watch()
+    first = week(0)
+    watched.serve(first)
+    watched.label(first.head(380))
+    watched.live(week(1))
+    assert watched.monitoring.windows(watched.name, analysis=Analysis.PERFORMANCE)[0].rows == 380
+    watched.label(first.tail(20))
+    watched.label(week(0, 5, seed=9))
     watched.live(week(2))
-    watched.live(week(3))
-    notes = [one.note for one in watched.monitoring.windows(watched.name, analysis=Analysis.PERFORMANCE)]
-    assert notes[0] == ""
-    assert notes[1] == ""
-    missed = week(0, 20, seed=9)
-    watched.label(missed)
-    watched.live(week(4))
-    assert watched.monitoring.windows(watched.name, analysis=Analysis.PERFORMANCE)[-1].note.startswith("20 labels known before")
+    before, after = watched.monitoring.windows(watched.name, analysis=Analysis.PERFORMANCE)
+    assert (before.rows, before.note) == (380, "")
+    assert (after.rows, after.note) == (400, "20 labels of earlier windows came after those were closed.")
 
 
 def test_late_predictions_are_told_in_the_next_window_and_change_nothing_closed(watched):
@@ -250,9 +246,9 @@ def test_a_crash_between_analysis_and_commit_repeats_nothing_and_loses_nothing(w
     assert watched.monitoring.windows(watched.name) == []
     assert watched.entries("monitor.window.closed") == []
     watched.restart()
-    assert watched.monitoring.reconcile() == 1
+    assert watched.monitoring.reconcile() == 2
     assert watched.monitoring.reconcile() == 0
-    assert len(watched.entries("monitor.window.closed")) == 1
+    assert len(watched.entries("monitor.window.closed")) == 2
 
 
 def test_two_control_planes_close_a_window_once(watched):
@@ -277,7 +273,7 @@ def test_a_year_of_backlog_is_closed_in_steps_and_in_order(watched):
     passes = []
     while closed := watched.monitoring.reconcile():
         passes.append(closed)
-    assert passes == [8, 8, 5]
+    assert passes == [8, 8, 6]
     starts = [(window.start - START) // WEEK for window in watched.monitoring.windows(watched.name, analysis=Analysis.DRIFT)]
     assert starts == list(range(11))
 

@@ -32,8 +32,8 @@ class Runs:
 
     def add(self, run_id: str, user: str, dataset: str) -> None:
         self.known[run_id] = RunFacts(
-            run_id=run_id, experiment="delays", name=run_id, status="FINISHED", user=user, started_at=START, ended_at=START + DAY, params={},
-            tags={}, metrics={"auc": 0.7}, metric_points=1, metric_history_digest="", models=(), artifacts={},
+            run_id=run_id, experiment="delays", name=run_id, status="FINISHED", user=user, started_at=START, ended_at=START + DAY,
+            params={}, tags={}, metrics={"auc": 0.7}, metric_points=1, metric_history_digest="", models=(), artifacts={},
             inputs=(DatasetUse(name="flights", digest="", sha256="", version=dataset, context="training"),),
         )  # fmt: skip
 
@@ -48,12 +48,10 @@ class Runs:
 
 
 def view() -> FeatureView:
-    spine = Source(
-        name="flights", dataset="flights", columns={"id": "id", "t": "at", "x": "x", "day": "CAST(at AS DATE)"}, event_time="t", available_at="t"
-    )
-    return FeatureView(
-        name="delay", spine=spine, entity="id", time="t", columns=("x",), label=Label(source=spine, sql="late", available_at="at"), unit="day"
-    )
+    columns = {"id": "id", "t": "at", "x": "x", "day": "CAST(at AS DATE)"}
+    spine = Source(name="flights", dataset="flights", columns=columns, event_time="t", available_at="t")
+    label = Label(source=spine, sql="late", available_at="at")
+    return FeatureView(name="delay", spine=spine, entity="id", time="t", columns=("x",), label=label, unit="day")
 
 
 class Shop(World):
@@ -101,7 +99,7 @@ class Shop(World):
         self.registry.approve(person("validator", Role.VALIDATOR), version.id, "approval", "numbers checked")
         return self.registry.get(version.id)
 
-    def promote(self, version: str, environment: str = "production") -> str:
+    def promote(self, version: str, environment: str = "prod") -> str:
         with self.ledger.transaction("rollout") as tx:
             return self.registry.promote(tx, version, environment)
 

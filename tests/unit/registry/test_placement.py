@@ -16,7 +16,7 @@ def test_a_promotion_places_the_version_and_retires_the_one_before(shop):
     assert shop.promote(second.id) == first.id
     assert shop.registry.champion("flight-delay").id == second.id
     assert shop.states() == {"flight-delay@1": "retired", "flight-delay@2": "production"}
-    assert shop.registry.models()[0].environments == {"production": "flight-delay@2"}
+    assert shop.registry.models()[0].environments == {"prod": "flight-delay@2"}
 
 
 def test_promoting_again_changes_nothing(shop):
@@ -32,7 +32,7 @@ def test_a_rollback_restores_the_one_before_and_the_other_can_be_rejected(shop):
     shop.promote(first.id)
     shop.promote(second.id)
     with shop.ledger.transaction("rollout") as tx:
-        shop.registry.promote(tx, first.id, "production", "worse on late labels")
+        shop.registry.promote(tx, first.id, "prod", "worse on late labels")
         shop.registry.reject(tx, second.id, "worse on late labels")
         assert shop.registry.champion("flight-delay", tx=tx).id == first.id
         assert shop.registry.get(second.id, tx=tx).state == "rejected"
@@ -45,7 +45,7 @@ def test_a_promotion_that_is_rolled_back_by_its_transaction_leaves_nothing(shop)
     version = shop.approved()
     before = shop.ledger.size()
     with pytest.raises(RuntimeError), shop.ledger.transaction("rollout") as tx:
-        shop.registry.promote(tx, version.id, "production")
+        shop.registry.promote(tx, version.id, "prod")
         raise RuntimeError("the route could not be published")
     assert shop.registry.champion("flight-delay") is None
     assert shop.states() == {"flight-delay@1": "candidate"}
@@ -130,7 +130,7 @@ def test_the_history_says_who_moved_what_when_and_why(shop, clock):
         (first.id, "removed", "", "production", "rollout"),
         (first.id, "state_changed", "production", "retired", "rollout"),
     ]
-    assert shop.registry.history("flight-delay")[-1].reason == "flight-delay@2 took its place in production"
+    assert shop.registry.history("flight-delay")[-1].reason == "flight-delay@2 took its place in prod"
     assert [one.at for one in shop.registry.history("flight-delay")] == sorted(one.at for one in shop.registry.history("flight-delay"))
     assert shop.ledger.verify().sound
 

@@ -27,8 +27,8 @@ def test_lineage_reaches_the_raw_file(shop):
     version = shop.candidate()
     found = {(node.kind, node.id) for node in shop.lineage.ancestors(Node(kind="model_version", id=version.id)).nodes}
     expected = {
-        ("run", "run-1"), ("feature_view_version", shop.view.id), ("dataset_version", shop.dataset.id), ("raw_file", shop.dataset.raw_sha256),
-        ("frame", shop.training), ("gate_run", version.gate_run_id),
+        ("run", "run-1"), ("feature_view_version", shop.view.id), ("dataset_version", shop.dataset.id),
+        ("raw_file", shop.dataset.raw_sha256), ("frame", shop.training), ("gate_run", version.gate_run_id),
     }  # fmt: skip
     assert expected <= found
 
@@ -102,7 +102,8 @@ def test_a_gate_run_that_failed_does_not_make_a_candidate(shop):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"weight": 1.4}, "its files differ"), ({"trained_until": START + 50 * 86_400_000_000}, "its end of the training period")]
+    ("change", "words"),
+    [({"weight": 1.4}, "its files differ"), ({"trained_until": START + 50 * 86_400_000_000}, "its end of the training period")],
 )
 def test_a_gate_run_on_another_model_does_not_make_a_candidate(shop, change, words):
     version = shop.registry.register("developer", "flight-delay", **shop.request(gate_run_id=shop.judge().id, **change))
@@ -118,9 +119,7 @@ def test_a_gate_run_of_another_training_run_does_not_make_a_candidate(shop):
 
 def test_a_later_gate_run_makes_a_candidate(shop):
     version = shop.registry.register("developer", "flight-delay", **shop.request())
-    failed = shop.gates.run(
-        "developer", subject=dataclasses.replace(shop.subject()), frame=shop.holdout, policy=strict(shop)
-    )
+    failed = shop.gates.run("developer", subject=dataclasses.replace(shop.subject()), frame=shop.holdout, policy=strict(shop))
     with pytest.raises(Conflict, match="ended with fail"):
         shop.registry.attach_gate_run("developer", version.id, failed.id)
     passed = shop.judge()

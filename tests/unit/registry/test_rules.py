@@ -32,23 +32,23 @@ def test_rejected_is_final_and_only_placed_versions_reach_production():
 @pytest.mark.parametrize(
     ("left", "others", "state"),
     [
-        ("production", [], "retired"), ("production", ["staging"], "retired"), ("staging", [], "candidate"), ("staging", ["production"], "production"),
-        ("europe", ["production"], "production"),
+        ("prod", [], "retired"), ("prod", ["staging"], "retired"), ("staging", [], "candidate"), ("staging", ["dev"], "staging"),
+        ("staging", ["prod"], "production"), ("europe", ["prod"], "production"),
     ],
 )  # fmt: skip
 def test_leaving_an_environment(left, others, state):
     assert state_after_leaving(left, others) == state
 
 
-def test_only_the_staging_environment_is_staging():
-    assert state_in("staging") is State.STAGING
-    assert state_in("europe") is State.PRODUCTION
+def test_every_environment_is_production_but_those_that_serve_nobody():
+    assert state_in("staging") is state_in("dev") is State.STAGING
+    assert state_in("prod") is state_in("europe") is State.PRODUCTION
 
 
 @pytest.mark.parametrize(("gates", "approved"), [(True, False), (False, True), (False, False)])
 def test_nothing_is_placed_without_gates_and_approval(gates, approved):
     with pytest.raises(Conflict, match="cannot be placed"):
-        require_promotable("m@1", State.CANDIDATE, gates_passed=gates, approved=approved, environment="production")
+        require_promotable("m@1", State.CANDIDATE, gates_passed=gates, approved=approved, environment="prod")
 
 
 def test_metrics_are_finite_numbers():

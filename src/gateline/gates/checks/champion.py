@@ -36,9 +36,10 @@ def check_champion(inputs: GateInputs) -> list[CheckResult]:
     if missing is not None:
         return [missing]
     difference = log_loss_rows(inputs.labels, inputs.scores) - log_loss_rows(inputs.labels, inputs.champion_scores)
-    found = measure(difference, inputs.units, inputs.policy, -policy.margin)
+    threshold = 0.0 - policy.margin
+    found = measure(difference, inputs.units, inputs.policy, threshold)
     verdict = judge_champion(found.interval, policy.margin) if found.interval else Verdict.INCONCLUSIVE
-    numbers = figures(found.value, -policy.margin, *(found.interval or ()))
+    numbers = figures(found.value, threshold, *(found.interval or ()))
     ends = f" [{numbers[2]}, {numbers[3]}]" if found.interval else ""
     sentence = (
         f"log loss differs from the champion{' ' + champion.version if champion.version else ''}'s by {numbers[0]}{ends} "
@@ -50,7 +51,7 @@ def check_champion(inputs: GateInputs) -> list[CheckResult]:
             verdict=verdict,
             sentence=sentence + found.ending(verdict),
             value=found.value,
-            threshold=-policy.margin,
+            threshold=threshold,
             sense=Sense.AT_MOST,
             n=found.rows,
             units=found.units,

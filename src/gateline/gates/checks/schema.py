@@ -25,13 +25,9 @@ def check_schema(inputs: GateInputs) -> list[CheckResult]:
     for.
     """
     if not inputs.frame.height:
-        return [
-            CheckResult(name=_NAME, verdict=Verdict.INCONCLUSIVE, sentence="the holdout has no rows, so its schema shows nothing", n=0)
-        ]
+        return [CheckResult(name=_NAME, verdict=Verdict.INCONCLUSIVE, sentence="the holdout has no rows, so its schema shows nothing", n=0)]
     violations = [
-        violation
-        for one in inputs.form_inputs
-        for violation in _violations(one, inputs.frame, inputs.training, inputs.policy.schema)
+        violation for one in inputs.form_inputs for violation in _violations(one, inputs.frame, inputs.training, inputs.policy.schema)
     ]
     columns = counted(len(inputs.form_inputs), "model column")
     sentence = f"{counted(len(violations), 'violation')} in {columns} over {counted(inputs.frame.height, 'row')}; required at most 0"

@@ -44,9 +44,7 @@ def check_slices(inputs: GateInputs) -> list[CheckResult]:
     policy = inputs.policy.slices
     if not policy.columns:
         return [
-            CheckResult(
-                name=_NAME, verdict=Verdict.ERROR, sentence="the policy asks for slices and names no column (gates.slices.columns)"
-            )
+            CheckResult(name=_NAME, verdict=Verdict.ERROR, sentence="the policy asks for slices and names no column (gates.slices.columns)")
         ]
     inputs.require_unseen()
     missing = too_little(_NAME, inputs, policy.units_min)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateline.server.routes import access, data, features, files, gates, ledger, pipelines, registry, rollout, system, tracking
+from gateline.server.routes import access, data, features, files, gates, ledger, monitoring, pipelines, registry, rollout, serving, system, tracking
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -16,9 +16,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     files.router,
     gates.router,
     ledger.router,
+    monitoring.router,
     pipelines.router,
     registry.router,
     rollout.router,
+    serving.router,
     system.router,
     tracking.router,
 )

@@ -295,9 +295,9 @@ def _output(view: FeatureView, full: pl.DataFrame, schema: Mapping[str, pl.DataT
 
 
 def row_id(view: FeatureView, schema: Mapping[str, pl.DataType]) -> pl.Expr:
-    """Return the expression of the row id: the entity's values as text, joined by `|`; time stamps as 2013-01-01T10:15:00Z."""
+    """Return the expression of the row id: the entity's values as text, joined by `|`; time stamps as 2013-01-01T10:15:00.000000Z."""
     texts = [
-        pl.col(alias).dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ") if schema[alias] == INSTANT else pl.col(alias).cast(pl.String)
+        pl.col(alias).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if schema[alias] == INSTANT else pl.col(alias).cast(pl.String)
         for alias in view.entities
     ]
     return pl.concat_str(texts, separator="|")

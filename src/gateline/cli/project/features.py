@@ -1,0 +1,51 @@
+"""The features: what was known of a parcel when it was shipped. Nothing here may see the future, and a test holds it."""
+
+from __future__ import annotations
+
+from gateline import FeatureView, KnownAt, Label, Source, Window
+
+DAY = 24 * 3600
+
+# One row for each parcel: what is known when it is handed in, which is when the question is asked.
+parcels = Source(
+    name="parcels",
+    dataset="parcels",
+    columns={
+        "parcel_id": "parcel_id",
+        "shipped": "shipped_at",
+        "hub": "hub",
+        "service": "service",
+        "weight_kg": "weight_kg",
+        "distance_km": "distance_km",
+        "date": "STRFTIME(shipped_at, '%Y-%m-%d')",
+    },
+    event_time="shipped",
+    available_at="shipped",
+)
+
+# The same table once more: a delivery is known when it has happened, not when the parcel was shipped.
+deliveries = Source(
+    name="deliveries",
+    dataset="parcels",
+    columns={"hub": "hub", "hours_over": "took_hours - promised_hours", "delivered": "delivered_at"},
+    event_time="delivered",
+    available_at="delivered",
+)
+
+late_parcel = FeatureView(
+    name="late_parcel",
+    description="Is the parcel going to arrive later than promised? Features as known when it is shipped.",
+    spine=parcels,
+    entity="parcel_id",
+    time="shipped",
+    parts=(
+        Window(name="hub_hours_over_1d", source=deliveries, key="hub", column="hours_over", aggregate="mean", window_seconds=DAY),
+        Window(name="hub_deliveries_1d", source=deliveries, key="hub", column="hours_over", aggregate="count", window_seconds=DAY),
+    ),
+    columns=("hub", "service", "weight_kg", "distance_km"),
+    label=Label(source=parcels, sql="took_hours > promised_hours", available_at="delivered_at"),
+    unit="date",
+    slices=("hub",),
+    categorical=("hub", "service"),
+    known_at=(KnownAt(dataset="parcels", columns=("took_hours", "delivered_at"), sql="delivered_at"),),
+)

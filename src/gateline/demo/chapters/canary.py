@@ -1,0 +1,132 @@
+"""Chapter 7: a damaged challenger is found and rolled back; a harmless one is not."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateline.demo.chapters.approval import approve, register, release, set_reference
+from gateline.demo.faults import Levers, choose_fault, damage
+from gateline.demo.follow import await_canary
+from gateline.demo.runs import await_run, step_words
+from gateline.kernel.clock import DAY, Instant, iso
+from gateline.kernel.errors import StepFailed
+
+if TYPE_CHECKING:
+    from gateline.demo.stage import Stage
+
+CHUNK = 250
+REQUESTS_MAX = 12_000
+LEVERS = Levers(scaled="origin_delay_2h", swapped=("origin_delay_2h", "temp"), stale_value=60.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a canary ended.
+
+    Attributes:
+        rollout: The rollout at its end.
+        sent: Requests sent while it ran.
+    """
+
+    rollout: dict[str, Any]
+    sent: int
+
+
+def tell(stage: Stage) -> None:
+    """Release a challenger with a broken serving form, then the same model with a sound one."""
+    run = await_run(stage, stage.facts["challenger_run"])
+    stage.teller.say(f"an ordinary challenger was trained meanwhile: {step_words(run)}", "ok")
+    _tell_damaged(stage, run["result"])
+    _tell_harmless(stage, run["result"])
+
+
+def _tell_damaged(stage: Stage, trained: dict[str, Any]) -> None:
+    say, more = stage.teller.say, stage.teller.more
+    fault = choose_fault(stage.options.seed)
+    registration, verdict, sentence = _break(stage, trained)
+    say(f"the same model goes out in a damaged form, fault '{fault}': {sentence}", "event")
+    version = register(stage, registration)
+    more(f"{version['id']}: gates on the holdout say {verdict}, for the model is sound; the validator approves, nobody sees the fault")
+    approve(stage, "validator", version["id"], "Gates passed.")
+    rollout = release(stage, version["id"])
+    ended = play_canary(stage, rollout["id"], stage.playing.schedule.next_time() or 0, days=120)
+    if ended.rollout["state"] != "rolled_back":
+        raise StepFailed(f"The damaged challenger was not rolled back: {ended.rollout['state']}. {ended.rollout['reason']}")
+    cost = ended.rollout["decided_after"]
+    stage.facts["detection"] = {"fault": str(fault), **cost}
+    say(
+        f"found and rolled back after {cost['requests']:,} requests, {cost['canary_requests']:,} of them the canary's, "
+        f"and {cost['wall_seconds']:.1f} s ({cost['event_seconds'] / 3600:.0f} hours of flights)",
+        "ok",
+    )
+    more(ended.rollout["reason"])
+
+
+def _tell_harmless(stage: Stage, trained: dict[str, Any]) -> None:
+    say, more = stage.teller.say, stage.teller.more
+    version = register(stage, trained["registration"])
+    approve(stage, "validator", version["id"], "Gates passed.")
+    say(f"{version['id']}, the same model in its sound form, goes out as a canary", "event")
+    rollout = release(stage, version["id"])
+    ended = play_canary(stage, rollout["id"], stage.playing.schedule.next_time() or 0, days=120)
+    if ended.rollout["state"] not in {"probation", "completed"}:
+        raise StepFailed(f"The harmless challenger was not let in: {ended.rollout['state']}. {ended.rollout['reason']}")
+    say(f"promoted after {ended.rollout['decided_after']['requests']:,} requests; its predecessor goes on scoring in the shadow", "ok")
+    more(ended.rollout["reason"])
+    set_reference(stage, version["id"], trained["registration"], trained["scores"])
+    begin_probation(stage, ended.rollout)
+
+
+def _break(stage: Stage, trained: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
+    """Return the registration of a damaged form, the gates' verdict on it, and what was done to it."""
+    developer = stage.client("developer")
+    sound = trained["registration"]
+    with tempfile.TemporaryDirectory(prefix="gateline-demo-") as folder:
+        files = {name: developer.download(sha256, Path(folder) / name).read_bytes() for name, sha256 in sound["model_files"].items()}
+    broken = damage(files, choose_fault(stage.options.seed), LEVERS)
+    manifest = {name: developer.upload(content) for name, content in broken.files.items()}
+    frame = developer.get(f"/gate-runs/{sound['gate_run_id']}")["frame"]
+    subject = {
+        "run_id": sound["run_id"], "files": manifest, "training_frame": sound["training_frame"], "trained_until": sound["trained_until"],
+    }  # fmt: skip
+    gate = developer.post("/gate-runs", json={"subject": subject, "frame": frame, "policy": stage.settings["gates"]})
+    return {**sound, "model_files": manifest, "gate_run_id": gate["id"]}, gate["verdict"], broken.sentence
+
+
+def play_canary(stage: Stage, rollout_id: str, start: Instant, *, days: int) -> Outcome:
+    """Replay in small portions while a canary runs, each judged before the next, and return how it ended.
+
+    Args:
+        stage: The stage.
+        rollout_id: The canary.
+        start: Event time of the first portion.
+        days: Days of event time after which one gives up.
+    """
+    replay, sent = stage.playing, 0
+    latest = start + days * DAY
+    rollout: dict[str, Any] = {"state": "canary", "step": 0}
+    with stage.teller.progress(REQUESTS_MAX, "canary") as bar:
+        while rollout["state"] == "canary" and sent < REQUESTS_MAX and not replay.schedule.exhausted:
+            period = replay.play_requests(CHUNK, latest)
+            sent += len(period.requests)
+            step = (rollout["state"], rollout["step"])
+            rollout = await_canary(stage, rollout_id, step, sent)
+            bar.advance(len(period.requests), f"canary: {_loudest(rollout)}")
+            if not len(period.requests) and period.until >= latest:
+                raise StepFailed(f"The canary came to no end before {iso(latest)}.")
+    return Outcome(rollout=rollout, sent=sent)
+
+
+def begin_probation(stage: Stage, rollout: dict[str, Any]) -> None:
+    """Remember the promoted version and from which request on its predecessor scores along."""
+    stage.facts["champion"] = rollout["candidate"]
+    stage.facts["probation"] = (
+        {"rollout": rollout["id"], "asked": stage.playing.schedule.asked} if rollout["state"] == "probation" else None
+    )
+
+
+def _loudest(rollout: dict[str, Any]) -> str:
+    return str(rollout.get("reason", ""))[:70]

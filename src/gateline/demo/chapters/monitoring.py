@@ -1,0 +1,173 @@
+"""Chapter 8: week after week, drift and performance on late labels; alerts train candidates; the demo prints what really happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateline.demo.chapters.approval import approve, release, set_reference
+from gateline.demo.chapters.canary import CHUNK, begin_probation
+from gateline.demo.chapters.serving import REPLAY_FROM
+from gateline.demo.chapters.weeks import tell_week
+from gateline.demo.follow import await_canary, await_probation, await_windows
+from gateline.demo.runs import PIPELINE, await_run
+from gateline.kernel.clock import DAY, HOUR, SECOND, Instant, iso, parse_iso
+from gateline.kernel.errors import Conflict
+
+if TYPE_CHECKING:
+    from gateline.demo.stage import Stage
+
+WEEK = 7 * DAY
+END = parse_iso("2014-01-01T05:00:00Z")
+AFTER_ALLOWANCE = 12 * HOUR
+
+
+def tell(stage: Stage) -> None:
+    """Replay the rest of the year week by week and tell each closed window, candidate, verdict and rollout."""
+    _declare_retraining(stage)
+    stage.facts |= {"waiting": [], "seen_runs": _run_ids(stage), "verdicts": [], "rolled_back": []}
+    allowance = int(stage.settings["monitor"]["label_allowance_seconds"]) * SECOND
+    weeks = (END - REPLAY_FROM) // WEEK
+    with stage.teller.progress(weeks, "weeks") as bar:
+        for number in range(weeks):
+            end = REPLAY_FROM + (number + 1) * WEEK
+            _play(stage, end + allowance)
+            _play(stage, end + allowance + AFTER_ALLOWANCE)
+            tell_week(stage, await_windows(stage, end))
+            _follow_probation(stage)
+            _follow_candidates(stage, final=number == weeks - 1)
+            bar.advance(1, f"week to {iso(end)[:10]}")
+    stage.playing.play_until(END)
+    stage.playing.play_remaining_labels()
+    _tell_sum(stage)
+
+
+def _declare_retraining(stage: Stage) -> None:
+    """Say which alerts start which pipeline, and how often."""
+    plan = dict(stage.settings["retraining"])
+    parameters = {"feature_view": stage.facts["view"].id, "model": stage.model, "seed": 1}
+    stage.client("developer").put(f"/endpoints/{stage.model}/retraining", json={**plan, "parameters": parameters})
+    days = plan["cool_down_seconds"] / 86_400
+    stage.teller.say(
+        f"alerts of kind {' or '.join(plan['alert_kinds'])} start '{PIPELINE}', at most every {days:.0f} days of event time", "ok"
+    )
+
+
+def _play(stage: Stage, until: Instant) -> None:
+    """Replay up to `until`: in one go, or in small portions while a canary runs, each judged before the next."""
+    replay = stage.playing
+    until = min(until, END)
+    while (canary := stage.facts.get("canary")) is not None and not replay.schedule.exhausted:
+        period = replay.play_requests(CHUNK, until)
+        canary["sent"] += len(period.requests)
+        rollout = await_canary(stage, canary["rollout"], (canary["state"], canary["step"]), canary["sent"])
+        canary |= {"state": rollout["state"], "step": rollout["step"]}
+        if rollout["state"] != "canary":
+            _end_canary(stage, rollout)
+        if period.until >= until:
+            return
+    replay.play_until(until)
+
+
+def _end_canary(stage: Stage, rollout: dict[str, Any]) -> None:
+    """Tell how a canary ended."""
+    canary = stage.facts.pop("canary")
+    requests = rollout["decided_after"].get("requests", canary["sent"])
+    if rollout["state"] in {"probation", "completed"}:
+        stage.teller.say(f"{rollout['candidate']} is promoted after {requests:,} canary-phase requests; its predecessor scores along", "ok")
+        set_reference(stage, rollout["candidate"], canary["registration"], canary["scores"])
+        begin_probation(stage, rollout)
+    else:
+        stage.teller.say(
+            f"the canary of {rollout['candidate']} ends {rollout['state'].replace('_', ' ')} after {requests:,} requests", "no"
+        )
+        stage.facts["rolled_back"].append(rollout["candidate"])
+    stage.teller.more(rollout["reason"])
+
+
+def _follow_probation(stage: Stage) -> None:
+    """Tell the end of a probation: kept, or taken back because late labels speak for the predecessor."""
+    probation = stage.facts.get("probation")
+    if not probation:
+        return
+    rollout = await_probation(stage, probation["rollout"], stage.playing.labelled_since(probation["asked"]))
+    if rollout["state"] == "probation":
+        return
+    stage.facts["probation"] = None
+    if rollout["state"] == "rolled_back":
+        stage.facts["champion"] = rollout["champion"]
+        stage.facts["rolled_back"].append(rollout["candidate"])
+        stage.teller.say(f"late labels take {rollout['candidate']} back, {rollout['champion']} is in production again", "no")
+    else:
+        stage.teller.say(f"the probation of {rollout['candidate']} ends, it stays in production", "ok")
+    stage.teller.more(rollout["reason"])
+
+
+def _follow_candidates(stage: Stage, *, final: bool) -> None:
+    """Tell runs that alerts asked for; a candidate asked for in an earlier week is judged now, and released when shown better."""
+    waiting: list[str] = stage.facts["waiting"]
+    due, stage.facts["waiting"] = (waiting, []) if stage.facts.get("canary") is None else ([], waiting)
+    for run_id in due:
+        _tell_candidate(stage, await_run(stage, run_id))
+    for run in _runs(stage):
+        if run["id"] not in stage.facts["seen_runs"]:
+            stage.facts["seen_runs"].add(run["id"])
+            stage.facts["waiting"].append(run["id"])
+            stage.teller.say(f"the alert starts the training of a candidate as of {run['parameters']['as_of'][:10]}", "event")
+    if final:
+        for run_id in stage.facts["waiting"]:
+            _tell_candidate(stage, await_run(stage, run_id))
+
+
+def _tell_candidate(stage: Stage, run: dict[str, Any]) -> None:
+    """Tell what the gates say of a candidate; approve and release it when they pass."""
+    say, more = stage.teller.say, stage.teller.more
+    result = run["result"]
+    gate = stage.client("developer").get(f"/gate-runs/{result['gate_run_id']}")
+    compared = [one for one in gate["results"] if one["name"] == "champion"]
+    sentence = compared[0]["sentence"] if compared else "; ".join(one["sentence"] for one in gate["results"] if one["verdict"] != "pass")
+    stage.facts["verdicts"].append(gate["verdict"])
+    mark = {"pass": "ok", "inconclusive": "warn"}.get(gate["verdict"], "no")
+    say(f"candidate as of {run['parameters']['as_of'][:10]}: {gate['verdict']}. {sentence}", mark)
+    for one in gate["results"]:
+        if one["verdict"] != "pass" and one["name"] != "champion":
+            more(f"{one['name']}: {one['verdict']}. {one['sentence']}")
+    if result["model_version"] is None:
+        return
+    version = result["model_version"]
+    approve(stage, "validator", version, "Shown better than the champion on weeks that neither was trained on.")
+    try:
+        rollout = release(stage, version)
+    except Conflict as error:
+        say(f"{version} waits: {error.message}", "warn")
+        return
+    stage.facts["probation"] = None
+    if rollout["state"] != "canary":
+        begin_probation(stage, rollout)
+        return
+    stage.facts["canary"] = {
+        "rollout": rollout["id"], "state": rollout["state"], "step": rollout["step"], "sent": 0, "registration": result["registration"],
+        "scores": result["scores"],
+    }  # fmt: skip
+    say(f"{version} is approved by the validator and goes out as a canary", "event")
+
+
+def _runs(stage: Stage) -> list[dict[str, Any]]:
+    """Return the runs for this model, oldest first."""
+    found = stage.client("developer").get("/pipeline-runs")
+    return [one for one in reversed(found) if one["parameters"].get("model") == stage.model]
+
+
+def _run_ids(stage: Stage) -> set[str]:
+    return {one["id"] for one in _runs(stage)}
+
+
+def _tell_sum(stage: Stage) -> None:
+    """Tell how the year went."""
+    verdicts, back = stage.facts["verdicts"], stage.facts["rolled_back"]
+    counts = ", ".join(f"{verdicts.count(one)} {one}" for one in ("pass", "inconclusive", "fail", "error") if one in verdicts) or "none"
+    stage.teller.say(f"{len(verdicts)} candidates were judged: {counts}; taken back by evidence: {', '.join(back) or 'none'}", "ok")
+    traffic = stage.playing.traffic
+    stage.teller.say(
+        f"{traffic.requests:,} requests and {traffic.labels:,} labels in all; {stage.facts['champion']} is in production at the year's end",
+        "ok",
+    )

@@ -1,0 +1,73 @@
+"""Chapter 6: real inference workers serve the version; the first weeks of April are replayed through HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from gateline.demo.chapters.approval import set_reference
+from gateline.demo.replay import Cases, Replay, Target
+from gateline.demo.runs import artifact
+from gateline.demo.sampling import sample_positions
+from gateline.demo.stage import HOST
+from gateline.demo.wire import send_all
+from gateline.kernel.clock import DAY, HOUR, parse_iso
+from gateline.kernel.errors import Denied, StepFailed
+
+if TYPE_CHECKING:
+    from gateline.demo.stage import Stage
+
+FIRST_DAY = "2013-04-01"
+REPLAY_FROM = parse_iso("2013-04-01T04:00:00Z")
+WARM_UP_DAYS = 14
+
+
+def tell(stage: Stage) -> None:
+    """Prepare the requests, show that event times need a permission, and replay two weeks."""
+    say = stage.teller.say
+    first = stage.facts["first"]
+    set_reference(stage, stage.facts["champion"], first["registration"], first["scores"])
+    cases = _cases(stage)
+    target = Target(host=HOST, port=stage.serving_port, endpoint=stage.model, token=stage.tokens["replayer"])
+    _refuse_others(stage, cases, target)
+    stage.replay = Replay(cases, target, stage.client("replayer"))
+    with stage.teller.progress(cases.rows.height, "replaying April") as bar:
+        period = stage.replay.play_until(REPLAY_FROM + WARM_UP_DAYS * DAY + 12 * HOUR)
+        bar.advance(len(period.requests))
+    traffic = stage.replay.traffic
+    say(
+        f"{traffic.requests:,} requests of the first {WARM_UP_DAYS} days answered at {traffic.rate:,.0f} per second: "
+        f"p50 {traffic.quantile_ms(0.5):.1f} ms, p99 {traffic.quantile_ms(0.99):.1f} ms with {target.connections} in flight",
+        "ok",
+    )
+    say(f"{traffic.labels:,} labels arrived, each when its flight had landed; cancelled and diverted flights get none", "ok")
+
+
+def _cases(stage: Stage) -> Cases:
+    """Return the sampled flights from April on, from the very frame that the pipeline computed."""
+    view = stage.facts["view"]
+    path = stage.client("developer").download(
+        artifact(stage.facts["first_run"], "features"), stage.options.home / "cache" / "flights.parquet"
+    )
+    kinds = {one.name: str(one.kind) for one in view.features}
+    wanted = list(dict.fromkeys(["row_id", "t", "unit", "label", "label_available_at", *kinds]))
+    flights = pl.read_parquet(path, columns=wanted).filter(pl.col("unit") >= FIRST_DAY).sort("t", "row_id")
+    chosen = flights[sample_positions(flights.height, stage.options.requests, stage.options.seed)]
+    unlabelled = chosen.get_column("label").null_count()
+    stage.teller.say(
+        f"{chosen.height:,} of {flights.height:,} flights from April to December are replayed; {unlabelled:,} of them never get a label",
+        "ok",
+    )
+    return Cases(rows=chosen, features=kinds)
+
+
+def _refuse_others(stage: Stage, cases: Cases, target: Target) -> None:
+    """Show that a caller without the replay permission cannot set an event time."""
+    outsider = replace(target, token=stage.tokens["developer"])
+    answers = send_all(target.host, target.port, cases.requests(outsider, np.arange(1, dtype=np.int64)), connections=1)
+    if set(answers.statuses) != {Denied.status}:
+        raise StepFailed(f"A request that sets its event time without permission got {answers.statuses}: {answers.first_failure}")
+    stage.teller.say("a request that sets its event time without the replay permission: 403", "no")

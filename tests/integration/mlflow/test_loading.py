@@ -1,0 +1,89 @@
+"""The server answers while MLflow loads, and one process serves one MLflow."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from gateline.adapters.mlflow import EmbeddedMlflow, State
+from gateline.kernel.clock import SystemClock
+from gateline.kernel.errors import Unavailable
+from gateline.kernel.settings import Settings
+from gateline.ledger import Ledger, SigningKey
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def address(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(Path(__file__).parent / "serve.py"), str(tmp_path / "home"), str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        yield f"http://127.0.0.1:{port}", process
+        process.terminate()
+        process.wait(30)
+
+
+def first_answer(url):
+    while True:
+        try:
+            return requests.get(url, timeout=10)
+        except requests.ConnectionError:
+            time.sleep(0.02)
+
+
+def test_the_server_answers_while_mlflow_loads_and_mlflow_says_when_to_come_back(address):
+    url, process = address
+    assert first_answer(f"{url}/health").json()["state"] == "loading"
+    reply = requests.get(f"{url}/mlflow/api/2.0/mlflow/experiments/search?max_results=1", timeout=10)
+    assert (reply.status_code, reply.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+    assert int(reply.headers["retry-after"]) >= 1
+    answered = 0
+    while requests.get(f"{url}/health", timeout=10).json()["state"] == "loading":
+        answered += 1
+        time.sleep(0.1)
+    assert answered >= 5
+    said = next(json.loads(line) for line in process.stdout if line.startswith("{"))
+    assert said["state"] == "ready"
+    assert requests.get(f"{url}/mlflow/api/2.0/mlflow/experiments/search?max_results=1", timeout=10).status_code == 401
+
+
+def made(sqlite_ledger, home, **settings):
+    def nobody(_token):
+        raise AssertionError
+
+    return EmbeddedMlflow(Settings(home=home, **settings), sqlite_ledger, nobody, lambda *_: False)
+
+
+def test_switched_off_it_says_so(sqlite_ledger, home):
+    mlflow = made(sqlite_ledger, home, mlflow=False)
+    mlflow.start()
+    assert mlflow.state is State.OFF
+    with pytest.raises(Unavailable, match="GATELINE_MLFLOW"):
+        mlflow.run_source.read("0" * 32)
+
+
+def test_before_it_is_started_nothing_of_mlflow_is_imported(tmp_path):
+    code = "import sys, gateline.adapters.mlflow; assert not [name for name in sys.modules if name.split('.')[0] == 'mlflow']"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_second_mlflow_in_one_process_is_refused_and_a_stopped_one_makes_room(served, sqlite_ledger, home):
+    second = made(sqlite_ledger, home)
+    second.start()
+    with pytest.raises(Unavailable, match="process-wide state"):
+        second.wait()
+    assert second.state is State.FAILED
+    second.stop()
+    assert served.mlflow.state is State.READY
+    assert Ledger(sqlite_ledger.records, SystemClock(), SigningKey.load_or_create(home / "keys")).size() == 0

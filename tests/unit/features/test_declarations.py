@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gateline.data import ColumnType
+from gateline.features import KnownAt, Label, Latest, OnDemand, Window, instant, view_from_dict
+from gateline.features.expressions import check_view
+from gateline.features.rules import expression_mistakes, view_mistakes
+from gateline.kernel.errors import InvalidInput
+
+SCHEMAS = {
+    "orders": {
+        "id": ColumnType.STRING, "shop": ColumnType.STRING, "asked": ColumnType.DATETIME, "amount": ColumnType.INT64,
+        "late": ColumnType.BOOLEAN, "settled": ColumnType.DATETIME, "local": ColumnType.NAIVE_DATETIME,
+    },
+    "payments": {"shop": ColumnType.STRING, "delay": ColumnType.FLOAT64, "paid": ColumnType.DATETIME, "known": ColumnType.DATETIME},
+    "shops": {"shop": ColumnType.STRING, "size": ColumnType.INT64},
+}  # fmt: skip
+
+
+def mistakes(view) -> list[str]:
+    with pytest.raises(InvalidInput) as error:
+        check_view(view, SCHEMAS)
+    assert all(one in error.value.message for one in error.value.facts["mistakes"])
+    return error.value.facts["mistakes"]
+
+
+def test_the_features_of_a_view_are_typed_in_order(view):
+    assert [(one.name, one.dtype, one.kind.value) for one in check_view(view, SCHEMAS)] == [
+        ("mean_delay", "float64", "numeric"),
+        ("last_delay", "float64", "numeric"),
+        ("size", "int64", "numeric"),
+        ("amount", "int64", "numeric"),
+        ("shop", "string", "categorical"),
+        ("amount_per_size", "float64", "numeric"),
+    ]
+
+
+def test_a_definition_survives_json_and_keeps_its_digest(view):
+    fact = KnownAt(dataset="orders", columns=("late",), sql="settled")
+    full = replace(view, known_at=(fact,), spine=replace(view.spine, where="amount > 0", tie_breaker=("id",), known_ahead=True))
+    full = replace(full, label=replace(full.label, source=full.spine))
+    again = view_from_dict(json.loads(json.dumps(full.as_dict())))
+    assert again == full
+    assert again.digest == full.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": "day"},
+        {"columns": ("amount",)},
+        {"on_demand": ()},
+        {"label": None},
+        {"unit": ""},
+        {"slices": ()},
+        {"description": "x"},
+        {"parts": ()},
+    ],
+)
+def test_every_field_is_part_of_the_digest(view, change):
+    assert replace(view, **change).digest != view.digest
+
+
+def test_a_broken_definition_is_refused_with_every_mistake(view):
+    content = view.as_dict()
+    content["parts"][0]["window_seconds"] = "600"
+    content["parts"][1]["colour"] = "red"
+    content["parts"][2]["source"] = "nowhere"
+    content["sources"].append(dict(content["sources"][1]))
+    del content["time"]
+    with pytest.raises(InvalidInput) as error:
+        view_from_dict(content)
+    for words in (
+        "part 'mean_delay': 'window_seconds' has the wrong type",
+        "part 'last': unknown field 'colour'",
+        "part 'shop': there is no source 'nowhere' in 'sources'",
+        "is listed more than once",
+        "'time' is missing",
+    ):
+        assert words in error.value.message
+
+
+@pytest.mark.parametrize("content", [{}, {"sources": 3}, {"sources": [1]}, {"parts": [[]]}, {"label": 1}, {"name": 5, "spine": []}])
+def test_nonsense_is_refused_and_never_crashes(content):
+    with pytest.raises(InvalidInput):
+        view_from_dict(content)
+
+
+def test_a_source_without_availability_is_refused(view):
+    late = replace(view, spine=replace(view.spine, available_at=""), label=None)
+    assert "source 'orders' has no available_at; say from when on its rows could be known" in view_mistakes(late)
+
+
+def test_unknown_names_are_all_reported_with_suggestions(view):
+    payments = replace(view.parts[0].source, columns={**view.parts[0].source.columns, "delay": "dealy"})
+    broken = replace(
+        view,
+        parts=(replace(view.parts[0], source=payments), replace(view.parts[1], source=payments), view.parts[2]),
+        on_demand=(OnDemand(name="amount_per_size", sql="amuont / size"),),
+        label=replace(view.label, sql="lates"),
+        known_at=(KnownAt(dataset="ordres", columns=("late",), sql="settled"), KnownAt(dataset="orders", columns=("lat",), sql="settled")),
+    )
+    found = mistakes(broken)
+    assert "source 'payments', column 'delay': column 'dealy' is not in dataset 'payments' (did you mean 'delay'?)" in found
+    assert any("column 'amuont' is not in the spine or the features of parts (did you mean 'amount'?)" in one for one in found)
+    assert any("column 'lates' is not in dataset 'orders' (did you mean 'late'?)" in one for one in found)
+    assert any("no such dataset in the view (did you mean 'orders'?)" in one for one in found)
+    assert any("column 'lat' is not in it (did you mean 'late'?)" in one for one in found)
+
+
+def test_aliases_that_do_not_exist_are_reported_before_any_data_is_read(view):
+    broken = replace(
+        view,
+        time="ask",
+        unit="days",
+        slices=("shops",),
+        categorical=("nothing",),
+        columns=("amount", "colour"),
+        parts=(replace(view.parts[0], key="shp", column="dly"), view.parts[1], view.parts[2]),
+    )
+    found = view_mistakes(broken)
+    for name in ("ask", "days", "shops", "nothing", "colour", "shp", "dly"):
+        assert any(f"'{name}' is not among the" in one for one in found), name
+
+
+def test_outputs_must_be_unique_and_free(view):
+    broken = replace(
+        view,
+        parts=(*view.parts, replace(view.parts[0], name="size"), replace(view.parts[1], features={"unit": "delay", "id": "delay"})),
+    )
+    found = view_mistakes(broken)
+    assert "feature 'size' is declared 2 times" in found
+    assert any("feature 'unit' has a reserved name" in one for one in found)
+    assert any("feature 'id' has the name of a spine column" in one for one in found)
+    assert "2 parts are called 'last'" in found
+
+
+def test_numbers_out_of_range_are_reported(view):
+    broken = replace(
+        view,
+        parts=(
+            Window(
+                name="w", source=view.parts[0].source, key="shop", column="delay", aggregate="median", window_seconds=0, offset_seconds=-1
+            ),
+            Latest(name="l", source=view.parts[0].source, key="shop", features={"x": "delay"}, max_age_seconds=0),
+        ),
+        on_demand=(),
+    )
+    text = "; ".join(view_mistakes(broken))
+    for words in ("'median' is no aggregate", "window_seconds must be positive", "would look into the future", "max_age_seconds must be"):
+        assert words in text
+
+
+def test_types_that_do_not_fit_are_reported(view):
+    orders = replace(view.spine, columns={**view.spine.columns, "asked": "local", "shop": "amount"}, where="amount + 1")
+    broken = replace(view, spine=orders, label=Label(source=orders, sql="id", available_at="amount"))
+    text = "; ".join(mistakes(broken))
+    for words in (
+        "event_time 'asked' is a time stamp without a zone",
+        "part 'mean_delay': key 'shop' is Int64 in the spine, but String in 'payments'",
+        "where is Int64, not true or false",
+        "label is String, not a number or a boolean",
+        "label, available_at is Int64, not a UTC time stamp",
+    ):
+        assert words in text
+
+
+def test_a_mean_of_texts_and_a_time_as_feature_are_refused(view):
+    broken = replace(view, parts=(replace(view.parts[0], column="shop"),), columns=("asked",), on_demand=(), categorical=())
+    text = "; ".join(mistakes(broken))
+    assert "mean of 'shop' needs numbers, not String" in text
+    assert "feature 'asked' is Datetime" in text
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("", "empty"),
+        ("NOW()", "NOW"),
+        ("CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP"),
+        ("SUM(amount)", "sum()"),
+        ("AVG(amount) OVER ()", "OVER"),
+        ("(SELECT 1)", "SELECT"),
+        ("amount -- note", "'--'"),
+        ("amount; amount", "';'"),
+        ("RANDOM ( )", "RANDOM"),
+        ("a" * 10_001, "longer"),
+    ],
+)
+def test_an_expression_looks_at_one_row_and_no_clock(sql, words):
+    assert any(words in one for one in expression_mistakes(sql))
+
+
+@pytest.mark.parametrize(
+    "sql", ["'now()'", "amount IN (1, 2)", "CASE WHEN (amount > 1) THEN 'over' END", '"select" + 1', "CAST(x AS DECIMAL(10, 2))"]
+)
+def test_words_in_texts_and_quoted_names_are_no_calls(sql):
+    assert expression_mistakes(sql) == []
+
+
+@pytest.mark.parametrize("sql", ["amount +", "amount, amount", "upper(amount, 1, 2)", "shop + 1", "date(shop, 1)"])
+def test_wrong_sql_is_refused_in_words(view, sql):
+    found = mistakes(replace(view, on_demand=(OnDemand(name="amount_per_size", sql=sql),)))
+    assert len(found) == 1
+    assert found[0].startswith("on-demand feature 'amount_per_size'")
+
+
+def test_a_fixed_instant_needs_an_offset():
+    assert instant("2013-01-01T01:00:00+01:00") == instant("2013-01-01T00:00:00Z")
+    with pytest.raises(InvalidInput):
+        instant("2013-01-01")
