@@ -50,6 +50,11 @@ BANNED_CALLS = {
 BANNED_NAMES = re.compile(r"(Manager|Helper|Helpers|Util|Utils|Base)$")
 
 
+def is_revision(path: Path) -> bool:
+    """Whether the file is a schema revision: written by a tool, never edited again, as long as the schema is wide."""
+    return path.parent.name == "versions" and path.parent.parent.name == "migrations"
+
+
 @cache
 def tracked_files() -> tuple[Path, ...]:
     """Every file that belongs to the repository: tracked, or new and not ignored; in an unpacked archive, every file."""
@@ -93,7 +98,8 @@ def function_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_no_file_is_too_long_to_hold_in_mind():
-    sizes = {relative(path): text.count("\n") for path, text, _ in python_files("src") + python_files("tests") + python_files("scripts")}
+    files = [*python_files("src"), *python_files("tests"), *python_files("scripts")]
+    sizes = {relative(path): text.count("\n") for path, text, _ in files if not is_revision(path)}
     grown = [f"{name}: {lines} lines" for name, lines in sizes.items() if lines > LONG_FILES.get(name, FILE_LINES_MAX)]
     assert not grown
     assert [name for name in LONG_FILES if sizes.get(name, 0) <= FILE_LINES_MAX] == [], "take these out of LONG_FILES"
@@ -101,7 +107,7 @@ def test_no_file_is_too_long_to_hold_in_mind():
 
 def test_functions_fit_on_a_screen():
     sizes: dict[str, int] = {}
-    for path, _, tree in python_files("src"):
+    for path, _, tree in [file for file in python_files("src") if not is_revision(file[0])]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 sizes[f"{relative(path)}:{node.name}"] = function_lines(node)
@@ -128,7 +134,7 @@ def test_every_import_is_a_declared_dependency():
     missing = {
         f"{relative(path)}: {name}"
         for path, _, tree in python_files("src")
-        if path.parent.name != "project"  # files that `gateline init` copies import each other
+        if "project" not in path.parts  # files that `gateline init` copies import each other
         for node in ast.walk(tree)
         for name in imported_packages(node)
         if name not in {"gateline", *sys.stdlib_module_names} and f'"{name}' not in declared
@@ -168,7 +174,7 @@ def test_no_unfinished_work_is_left_in_the_text():
         for folder in ("src", "tests", "scripts")
         for path, text, _ in python_files(folder)
         for number, line in enumerate(text.splitlines(), 1)
-        if BANNED_WORDS.search(line) or "NotImplementedError" in line.replace('"NotImplementedError"', "")
+        if BANNED_WORDS.search(line) or ("NotImplementedError" in line.replace('"NotImplementedError"', "") and not is_revision(path))
     ]
     assert not marks
 

@@ -1,4 +1,4 @@
-"""`gateline run`: what was tried, and what of it is frozen."""
+"""`gateline tracking`: what was tried, and what of it is frozen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateline.cli.output import client, emit, progress, table
 from gateline.kernel.clock import iso
 
 
-@click.group("run")
+@click.group("tracking")
 def group() -> None:
     """Read tracked runs and freeze them."""
 
@@ -62,7 +62,7 @@ def _told(run: dict[str, Any]) -> str:
         f"Run {run['run_id']} '{run['name']}' of experiment '{run['experiment']}': {run['status']}, by {run['user']}",
         f"Started {iso(run['started_at'])}, {ended}",
         f"Code {run['code_commit'] or 'unknown'}, environment {run['environment_digest'] or 'not read'}",
-        f"Frozen, digest {run['digest']}" if run["frozen"] else f"Not frozen. Freeze it with: gateline run freeze {run['run_id']}",
+        f"Frozen, digest {run['digest']}" if run["frozen"] else f"Not frozen. Freeze it with: gateline tracking freeze {run['run_id']}",
     ]
     for title, values in (("Parameters", run["params"]), ("Metrics", run["metrics"])):
         lines += [f"{title}:", *(f"  {name} = {value}" for name, value in values.items())] if values else []

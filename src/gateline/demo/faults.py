@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
 from gateline.kernel.canonical import canonical_bytes
 from gateline.kernel.errors import InvalidInput
 
@@ -68,10 +66,10 @@ class Levers:
 def choose_fault(seed: int) -> Fault:
     """Return the fault that a seed stands for.
 
-    >>> choose_fault(1) == choose_fault(1)
-    True
+    >>> str(choose_fault(1))
+    'swapped columns'
     """
-    return list(Fault)[int(np.random.default_rng([seed, 7]).integers(len(Fault)))]
+    return list(Fault)[seed % len(Fault)]
 
 
 def damage(files: Mapping[str, bytes], fault: Fault, levers: Levers) -> Damage:

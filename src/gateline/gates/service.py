@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateline.data import ObjectStore
     from gateline.ledger import Ledger
 
-_TROUBLE = (GatelineError, ValueError, TypeError, ArithmeticError, LookupError, OSError, pl.exceptions.PolarsError)
+_TROUBLE = (GatelineError, ValueError, TypeError, ArithmeticError, LookupError, OSError, RuntimeError, pl.exceptions.PolarsError)
 """What a check may raise on bad data. It becomes the verdict error, with the reason: never a pass, never silence."""
 
 

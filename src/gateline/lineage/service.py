@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, tuple_
 
+from gateline.lineage import store
 from gateline.lineage.model import Edge, Graph, Node
 from gateline.lineage.store import EdgeRow, NodeRow
 
@@ -25,19 +26,14 @@ class Lineage:
         self._records = records
 
     def link(self, tx: Transaction, source: Node, target: Node, relation: str) -> None:
-        """Record that `target` was derived from `source`; a known edge is left as it is."""
-        key = (source.kind, source.id, target.kind, target.id, relation)
+        """Record that `target` was derived from `source`; a known edge is left as it is, also when two changes link at once."""
         for node in (source, target):
-            if tx.session.get(NodeRow, (node.kind, node.id)) is None:
-                tx.session.add(NodeRow(kind=node.kind, id=node.id, label=node.label))
-        if tx.session.get(EdgeRow, key) is None:
-            tx.session.add(
-                EdgeRow(
-                    source_kind=source.kind, source_id=source.id, target_kind=target.kind, target_id=target.id,
-                    relation=relation, created_at=tx.now,
-                )
-            )  # fmt: skip
-            tx.session.flush()
+            store.insert_once(tx.session, store.NodeRow, node.as_dict())
+        edge = {
+            "source_kind": source.kind, "source_id": source.id, "target_kind": target.kind, "target_id": target.id,
+            "relation": relation, "created_at": tx.now,
+        }  # fmt: skip
+        if store.insert_once(tx.session, store.EdgeRow, edge):
             tx.record("lineage.linked", f"{target.kind}:{target.id}", {"source": f"{source.kind}:{source.id}", "relation": relation})
 
     def ancestors(self, node: Node) -> Graph:

@@ -113,8 +113,8 @@ def read_new(directory: Path, positions: Mapping[str, LogPositionRow], *, rows_m
             found.append(reading)
             expected = reading.next_sequence
             rows += sum(len(frame.prediction_ids) for frame in reading.frames)
-            if rows >= rows_max:
-                break
+            if not reading.finished:
+                break  # its later files wait until this one is read to its end
     return found
 
 

@@ -38,7 +38,7 @@ def test_protected_aliases_do_not_move(served, model, prefix, alias, method):
 
 
 def test_the_stock_client_is_told_what_to_do_instead(served, model, stock):
-    with served.refusal("@production"), pytest.raises(stock.exceptions.MlflowException, match="gateline release"):
+    with served.refusal("@production"), pytest.raises(stock.exceptions.MlflowException, match="gateline rollout release"):
         stock.MlflowClient().set_registered_model_alias("gated", "production", model.version)
 
 

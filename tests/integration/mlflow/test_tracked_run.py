@@ -162,10 +162,14 @@ def test_wrong_columns_metrics_and_paths_are_refused_by_name(client, booster):
 def test_a_run_that_claims_another_digest_of_a_dataset_is_not_frozen(served, client, datasets):
     with tracked_run(client, experiment="flight-delay", name="claims", datasets=datasets[:1]) as run:
         pass
-    wary = Tracking(served.ledger, served.mlflow.run_source, Lineage(served.ledger.records), dataset_digest=lambda _: "00" * 32)
+
+    def knowing(digest):
+        lineage = Lineage(served.ledger.records)
+        return Tracking(served.ledger, served.mlflow.run_source, lineage, dataset_digest={"flights@1": digest}.get)
+
     with pytest.raises(IntegrityFailure, match="flights@1"):
-        wary.freeze("developer", run.run_id)
-    known = Tracking(served.ledger, served.mlflow.run_source, Lineage(served.ledger.records), dataset_digest={"flights@1": datasets[0].digest}.get)
+        knowing("00" * 32).freeze("developer", run.run_id)
+    known = knowing(datasets[0].digest)
     assert known.freeze("developer", run.run_id).inputs[0].version == "flights@1"
 
 

@@ -16,6 +16,12 @@ from gateline.ledger import Ledger
 
 
 @pytest.fixture
+def ledger(sqlite_ledger: Ledger) -> Ledger:
+    """Most promises are not about the database."""
+    return sqlite_ledger
+
+
+@pytest.fixture
 def access(ledger: Ledger, home: Path) -> Access:
     return Access(ledger, home)
 

@@ -38,7 +38,7 @@ def scores(files: dict[str, bytes], folder) -> np.ndarray:
 
 def test_a_seed_always_chooses_the_same_fault_and_all_faults_can_be_chosen():
     assert [choose_fault(seed) for seed in range(5)] == [choose_fault(seed) for seed in range(5)]
-    assert {choose_fault(seed) for seed in range(60)} == set(Fault)
+    assert {choose_fault(seed) for seed in range(5)} == set(Fault)
 
 
 @pytest.mark.parametrize("fault", [Fault.WRONG_SCALE, Fault.SWAPPED_COLUMNS, Fault.STALE_FEATURE, Fault.LABEL_FLIP])

@@ -107,11 +107,11 @@ def test_labels_of_one_endpoint_do_not_touch_another(watched):
     assert watched.monitoring.labelled("other").is_empty()
 
 
-def test_sixty_thousand_labels_in_batches_are_all_there(watched):
-    frame = week(0, 60_000)
-    for part in frame.iter_slices(20_000):
-        assert watched.label(part).recorded == 20_000
-    assert watched.label(frame.tail(20_000)).unchanged == 20_000
+def test_many_labels_in_batches_are_all_there(watched):
+    frame = week(0, 20_000)
+    for part in frame.iter_slices(10_000):
+        assert watched.label(part).recorded == 10_000
+    assert watched.label(frame.tail(10_000)).unchanged == 10_000
     watched.serve(frame.head(100))
     watched.serving.ingest()
     assert watched.monitoring.labelled(watched.name)["label"].to_list() == frame["label"].head(100).to_list()

@@ -322,15 +322,17 @@ def test_plans_and_references_are_idempotent_recorded_and_guarded(watched_everyw
 
 
 def test_references_from_files_that_do_not_fit_are_refused(watched):
-    watched.monitoring.set_plan("owner", watched.name, MonitorPlan(features=(FeaturePlan(name="x"), FeaturePlan(name="y"))))
+    with pytest.raises(InvalidInput, match="has no feature y"):
+        watched.monitoring.set_plan("owner", watched.name, MonitorPlan(features=(FeaturePlan(name="y"),)))
+    watched.monitoring.set_plan("owner", watched.name, MonitorPlan())
     good, empty = watched.store(week(0)), watched.store(week(0).clear())
     no_table = watched.objects.put_bytes(b"not a table").sha256
 
     def refer(**source):
         return watched.monitoring.set_reference("owner", watched.name, ReferenceSource(**source))
 
-    with pytest.raises(InvalidInput, match="no column y"):
-        refer(frame=good)
+    with pytest.raises(InvalidInput, match="no column x, level"):
+        refer(frame=watched.store(week(0).drop("x", "level")))
     with pytest.raises(InvalidInput, match="no readable Parquet"):
         refer(frame=no_table)
     with pytest.raises(InvalidInput, match="has no rows"):
@@ -339,7 +341,6 @@ def test_references_from_files_that_do_not_fit_are_refused(watched):
         refer(frame="0" * 64)
     with pytest.raises(InvalidInput):
         refer(frame="../../etc/passwd")
-    watched.monitoring.set_plan("owner", watched.name, MonitorPlan(features=(FeaturePlan(name="x"),)))
     with pytest.raises(InvalidInput, match="no column 'chance'"):
         refer(frame=good, scores=good, prediction="chance")
     place = watched.objects.path(good)

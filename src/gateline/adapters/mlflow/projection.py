@@ -89,7 +89,7 @@ class Projection:
         try:
             experiment_id = tracking.get_run(run_id).info.experiment_id
         except MlflowException as error:
-            raise NotFound(f"MLflow has no run {run_id}.", next_step="List runs with: gateline run list.") from error
+            raise NotFound(f"MLflow has no run {run_id}.", next_step="List runs with: gateline tracking list.") from error
         found = tracking.search_logged_models(experiment_ids=[experiment_id], filter_string=f"source_run_id = '{run_id}'")
         named = [one for one in found if one.name == logged_model]
         if not named:

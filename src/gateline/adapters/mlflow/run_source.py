@@ -58,7 +58,7 @@ class MlflowRuns:
             run = tracking.get_run(run_id)
             experiment = tracking.get_experiment(run.info.experiment_id).name
         except MlflowException as error:
-            raise NotFound(f"MLflow has no run {run_id}.", next_step="List runs with: gateline run list.") from error
+            raise NotFound(f"MLflow has no run {run_id}.", next_step="List runs with: gateline tracking list.") from error
         if run.info.lifecycle_stage != "active":
             raise NotFound(f"Run {run_id} was deleted in MLflow.", next_step="Restore it there first.")
         points, history = self._history(run_id)

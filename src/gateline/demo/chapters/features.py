@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 VIEW = "flight_delay"
 LEAKY_WINDOW = "origin_delay_2h"
-PROBED_ROWS = 200
+PROBED_ROWS = 40
 
 
 def tell(stage: Stage) -> None:
