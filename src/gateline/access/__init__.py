@@ -1,10 +1,17 @@
-"""Who may do what: principals, tokens and the Cedar policies that decide."""
+"""Who may do what: principals, tokens and the Cedar policies that decide.
+
+`Access` is loaded when it is first used, so that naming a role or a permission loads no database and no policy engine.
+"""
 
 from __future__ import annotations
 
-from gateline.access.model import Decision, Permission, Principal, PrincipalKind, Role, Token, TokenGrant
-from gateline.access.service import OWNER, Access
+from typing import TYPE_CHECKING, Any
+
+from gateline.access.model import OWNER, Decision, Permission, Principal, PrincipalKind, Role, Token, TokenGrant
 from gateline.access.tokens import hash_token, load_token_key
+
+if TYPE_CHECKING:
+    from gateline.access.service import Access
 
 __all__ = [
     "OWNER",
@@ -19,3 +26,12 @@ __all__ = [
     "hash_token",
     "load_token_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the service when it is first used."""
+    if name != "Access":
+        raise AttributeError(f"module 'gateline.access' has no attribute '{name}'")
+    from gateline.access.service import Access
+
+    return Access

@@ -34,6 +34,10 @@ class Role(StrEnum):
     WORKER = "worker"
 
 
+OWNER = "owner"
+OWNER_ROLES = frozenset({Role.ADMIN, Role.DEVELOPER, Role.OPERATOR, Role.AUDITOR})
+"""The person who installs Gateline may do everything on it but approve: that takes a second person."""
+
 SERVICE_ROLES = frozenset({Role.RUNNER, Role.REPLAYER, Role.WORKER})
 """Roles made for programs; a person never holds one."""
 

@@ -7,7 +7,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateline.access import store
-from gateline.access.model import SERVICE_ROLES, Decision, Permission, Principal, PrincipalKind, Role, Token, TokenGrant
+from gateline.access.model import (
+    OWNER,
+    OWNER_ROLES,
+    SERVICE_ROLES,
+    Decision,
+    Permission,
+    Principal,
+    PrincipalKind,
+    Role,
+    Token,
+    TokenGrant,
+)
 from gateline.access.policy import Policies
 from gateline.access.tokens import PREFIX, SECRET_LENGTH, hash_token, load_token_key, new_secret
 from gateline.kernel.clock import SECOND
@@ -22,10 +33,6 @@ if TYPE_CHECKING:
 
     from gateline.kernel.clock import Instant
     from gateline.ledger import Ledger
-
-OWNER = "owner"
-OWNER_ROLES = frozenset({Role.ADMIN, Role.DEVELOPER, Role.OPERATOR, Role.AUDITOR})
-"""The person who installs Gateline may do everything on it but approve: that takes a second person."""
 
 CACHE_SECONDS = 3.0
 _CACHE_ENTRIES_MAX = 4096

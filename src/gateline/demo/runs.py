@@ -56,3 +56,10 @@ def artifact(run: dict[str, Any], step: str) -> str:
         if one["name"] == step and one["artifact"]:
             return str(one["artifact"]["sha256"])
     raise StepFailed(f"Run {run['id']} has no artifact of step '{step}'.")
+
+
+def require_passed(gate: dict[str, Any], whose: str) -> None:
+    """Raise StepFailed, quoting every check that did not pass, unless the gate is open."""
+    if gate["verdict"] != "pass":
+        words = "; ".join(f"{one['name']}: {one['sentence']}" for one in gate["results"] if one["verdict"] != "pass")
+        raise StepFailed(f"The gates of {whose} ended with {gate['verdict']}. {words}")

@@ -47,6 +47,8 @@ class Monitoring:
         self._objects = objects
         self._serving = serving
         self._times = EventTimes(serving)
+        # What was looked at last, where nothing was due: the same needs no second look. Only a saving; records decide.
+        self._settled: dict[str, tuple[dict[str, Any], int | None, int | None]] = {}
         self._labelling = Labelling(ledger, serving)
         self._closer = WindowCloser(ledger, serving, References(objects), self._labelling)
 
@@ -233,10 +235,19 @@ class Monitoring:
         """
         with self._ledger.records.read() as session:
             watched = store.plans(session)
-        return sum(self._reconcile(endpoint, plan_from_dict(stored), origin) for endpoint, stored, origin in watched)
+        total = 0
+        for endpoint, stored, origin in watched:
+            watermark = self.watermark(endpoint)
+            seen = (stored, origin, watermark)
+            if self._settled.get(endpoint) == seen:
+                continue
+            closed = self._reconcile(endpoint, plan_from_dict(stored), origin, watermark)
+            if not closed:
+                self._settled[endpoint] = seen
+            total += closed
+        return total
 
-    def _reconcile(self, endpoint: str, plan: MonitorPlan, origin: int | None) -> int:
-        watermark = self.watermark(endpoint)
+    def _reconcile(self, endpoint: str, plan: MonitorPlan, origin: int | None, watermark: int | None) -> int:
         origin = self._open_windows(endpoint, plan) if origin is None else origin
         if watermark is None or origin is None:
             return 0

@@ -207,7 +207,7 @@ def _next_whole(content: memoryview, expected: int) -> int:
         return 0
     text = bytes(content)
     for sequence in range(expected, expected + _RESYNCHRONISE_FRAMES):
-        place = text.find(_SEQUENCE.pack(sequence), _HEADER.size)
+        place = text.find(_SEQUENCE.pack(sequence), _SEQUENCE.size + 1)
         while place >= 0:
             start = place - _SEQUENCE.size
             if _whole_frame(content, start) is not None:
@@ -223,17 +223,23 @@ def _read_bytes(path: Path, offset: int, length: int) -> bytes:
 
 
 def last_sequence(path: Path) -> int | None:
-    """Return the sequence of the last whole frame of a file, or what precedes its first one; None when its header is not whole."""
+    """Return the sequence of the last whole frame of a file, or what precedes its first one; None when its header is not whole.
+
+    Damage inside the file is passed over, so that a worker never uses a number twice.
+    """
     content = memoryview(path.read_bytes())
     parsed = _parse_header(content)
     if parsed is None:
         return None
     header, place = parsed
     last = header.first_sequence - 1
-    while (found := _whole_frame(content, place)) is not None:
+    while True:
+        place += _next_whole(content[place:], last + 1)
+        found = _whole_frame(content, place)
+        if found is None:
+            return last
         last, payload = found
         place += _HEADER.size + len(payload)
-    return last
 
 
 class LogWriter:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -21,16 +23,22 @@ from gateline.ledger import Ledger, SigningKey
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def address(tmp_path):
+@contextlib.contextmanager
+def serving(home, **environment):
+    """A server process on a free port; yields its address and the process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).parent / "serve.py"), str(tmp_path / "home"), str(port)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        yield f"http://127.0.0.1:{port}", process
-        process.terminate()
-        process.wait(30)
+    command = [sys.executable, str(Path(__file__).parent / "serve.py"), str(home), str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as process:
+        try:
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.terminate()
+
+
+def said_when_ready(process):
+    return next(json.loads(line) for line in process.stdout if line.startswith("{"))
 
 
 def first_answer(url):
@@ -41,20 +49,40 @@ def first_answer(url):
             time.sleep(0.02)
 
 
-def test_the_server_answers_while_mlflow_loads_and_mlflow_says_when_to_come_back(address):
-    url, process = address
-    assert first_answer(f"{url}/health").json()["state"] == "loading"
-    reply = requests.get(f"{url}/mlflow/api/2.0/mlflow/experiments/search?max_results=1", timeout=10)
-    assert (reply.status_code, reply.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
-    assert int(reply.headers["retry-after"]) >= 1
-    answered = 0
-    while requests.get(f"{url}/health", timeout=10).json()["state"] == "loading":
-        answered += 1
-        time.sleep(0.1)
-    assert answered >= 5
-    said = next(json.loads(line) for line in process.stdout if line.startswith("{"))
-    assert said["state"] == "ready"
-    assert requests.get(f"{url}/mlflow/api/2.0/mlflow/experiments/search?max_results=1", timeout=10).status_code == 401
+def test_the_server_answers_while_mlflow_loads_and_mlflow_says_when_to_come_back(tmp_path):
+    with serving(tmp_path / "home") as (url, process):
+        assert first_answer(f"{url}/health").json()["state"] == "loading"
+        reply = requests.get(f"{url}/mlflow/api/2.0/mlflow/experiments/search?max_results=1", timeout=10)
+        assert (reply.status_code, reply.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+        assert int(reply.headers["retry-after"]) >= 1
+        answered = 0
+        while requests.get(f"{url}/health", timeout=10).json()["state"] == "loading":
+            answered += 1
+            time.sleep(0.1)
+        assert answered >= 5
+        assert said_when_ready(process)["state"] == "ready"
+        assert requests.get(f"{url}/mlflow/api/2.0/mlflow/experiments/search?max_results=1", timeout=10).status_code == 401
+
+
+def test_mlflow_keeps_its_tables_in_postgresql_when_told_to(tmp_path, postgresql):
+    home, database = tmp_path / "home", postgresql.create()
+    with serving(home, GATELINE_MLFLOW_URL=postgresql.url(database)) as (url, process):
+        assert said_when_ready(process)["state"] == "ready"
+        token = json.loads((home / "credentials.json").read_text(encoding="utf-8"))["token"]
+
+        def call(method, path, body):
+            headers = {"Authorization": f"Bearer {token}"}
+            return requests.request(method, f"{url}/mlflow/api/2.0/mlflow/{path}", json=body, headers=headers, timeout=30)
+
+        experiment = call("POST", "experiments/create", {"name": "on-postgresql"}).json()["experiment_id"]
+        run_id = call("POST", "runs/create", {"experiment_id": experiment}).json()["run"]["info"]["run_id"]
+        metrics = [{"key": "auc", "value": 0.5, "timestamp": 1, "step": 1}]
+        assert call("POST", "runs/log-batch", {"run_id": run_id, "metrics": metrics}).status_code == 200
+        assert call("GET", f"runs/get?run_id={run_id}", None).json()["run"]["data"]["metrics"][0]["value"] == 0.5
+        body = {"name": "m", "alias": "production", "version": "1"}
+        assert call("POST", "registered-models/alias", body).status_code == 403
+    assert not (home / "mlflow" / "mlflow.db").exists()
+    postgresql.drop(database)
 
 
 def made(sqlite_ledger, home, **settings):

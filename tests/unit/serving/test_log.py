@@ -222,8 +222,14 @@ def damaged_log(directory, damage):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda _frame: b"", lambda frame: frame[:9], lambda frame: frame[:-5] + b"?????", lambda frame: b"\xff" * len(frame)],
-    ids=["cut out", "cut short", "changed", "overwritten"],
+    [
+        lambda _frame: b"",
+        lambda frame: frame[:1],
+        lambda frame: frame[:9],
+        lambda frame: frame[:-5] + b"?????",
+        lambda frame: b"\xff" * len(frame),
+    ],
+    ids=["cut out", "one byte left", "cut short", "changed", "overwritten"],
 )
 def test_damage_inside_a_file_costs_only_the_damaged_frame_and_shows(tmp_path, damage):
     path = damaged_log(tmp_path, damage)
@@ -233,6 +239,7 @@ def test_damage_inside_a_file_costs_only_the_damaged_frame_and_shows(tmp_path, d
     assert [one.request_id for one in after.frames] == ["req_3", "req_4"]
     assert after.first_sequence == 3
     assert after.remainder_bytes == 0
+    assert writer(tmp_path).next_sequence == 5
 
 
 def test_sequence_numbers_that_go_back_are_an_integrity_failure(tmp_path):

@@ -121,7 +121,7 @@ class Guard:
                 f"{action} alias @{alias} of model '{name}'",
                 subject=name,
                 reason=f"@{alias} follows the release that Gateline's rollout has carried out.",
-                next_step="Register the version with Gateline, have it approved, then release it: gateline rollout release --help.",
+                next_step="Register the version, have it approved (gateline model approve), then release it (gateline rollout start).",
             )
 
     def tags(self, keys: Iterable[str], *, subject: str) -> None:

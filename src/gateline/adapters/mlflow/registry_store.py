@@ -140,7 +140,7 @@ class GateRegistryStore(RegistryStore):
             f"Moving version {version} of model '{name}' to stage '{stage}'",
             subject=f"{name}:{version}",
             reason="a version's state follows its approval and release.",
-            next_step="Register the version with Gateline, have it approved, then release it: gateline rollout release --help.",
+            next_step="Register the version, have it approved (gateline model approve), then release it (gateline rollout start).",
         )
         made = super().transition_model_version_stage(name, version, stage, archive_existing_versions)
         self._guard.changed("version stage changed", subject=f"{name}:{version}", facts={"stage": stage})

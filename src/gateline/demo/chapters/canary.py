@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateline.demo.chapters.approval import approve, register, release, set_reference
 from gateline.demo.faults import Levers, choose_fault, damage
 from gateline.demo.follow import await_canary
-from gateline.demo.runs import await_run, step_words
+from gateline.demo.runs import await_run, require_passed, step_words
 from gateline.kernel.clock import DAY, Instant, iso
 from gateline.kernel.errors import StepFailed
 
@@ -38,6 +38,7 @@ class Outcome:
 def tell(stage: Stage) -> None:
     """Release a challenger with a broken serving form, then the same model with a sound one."""
     run = await_run(stage, stage.facts["challenger_run"])
+    require_passed(stage.client("developer").get(f"/gate-runs/{run['result']['gate_run_id']}"), "the ordinary challenger")
     stage.teller.say(f"an ordinary challenger was trained meanwhile: {step_words(run)}", "ok")
     _tell_damaged(stage, run["result"])
     _tell_harmless(stage, run["result"])
@@ -46,10 +47,10 @@ def tell(stage: Stage) -> None:
 def _tell_damaged(stage: Stage, trained: dict[str, Any]) -> None:
     say, more = stage.teller.say, stage.teller.more
     fault = choose_fault(stage.options.seed)
-    registration, verdict, sentence = _break(stage, trained)
+    registration, sentence = _break(stage, trained)
     say(f"the same model goes out in a damaged form, fault '{fault}': {sentence}", "event")
     version = register(stage, registration)
-    more(f"{version['id']}: gates on the holdout say {verdict}, for the model is sound; the validator approves, nobody sees the fault")
+    more(f"{version['id']}: the gates pass, for the model itself is sound; the validator approves, nobody sees the fault")
     approve(stage, "validator", version["id"], "Gates passed.")
     rollout = release(stage, version["id"])
     ended = play_canary(stage, rollout["id"], stage.playing.schedule.next_time() or 0, days=120)
@@ -80,8 +81,8 @@ def _tell_harmless(stage: Stage, trained: dict[str, Any]) -> None:
     begin_probation(stage, ended.rollout)
 
 
-def _break(stage: Stage, trained: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
-    """Return the registration of a damaged form, the gates' verdict on it, and what was done to it."""
+def _break(stage: Stage, trained: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the registration of a damaged form, judged by the gates, and what was done to it."""
     developer = stage.client("developer")
     sound = trained["registration"]
     with tempfile.TemporaryDirectory(prefix="gateline-demo-") as folder:
@@ -93,7 +94,8 @@ def _break(stage: Stage, trained: dict[str, Any]) -> tuple[dict[str, Any], str, 
         "run_id": sound["run_id"], "files": manifest, "training_frame": sound["training_frame"], "trained_until": sound["trained_until"],
     }  # fmt: skip
     gate = developer.post("/gate-runs", json={"subject": subject, "frame": frame, "policy": stage.settings["gates"]})
-    return {**sound, "model_files": manifest, "gate_run_id": gate["id"]}, gate["verdict"], broken.sentence
+    require_passed(gate, "the damaged challenger")
+    return {**sound, "model_files": manifest, "gate_run_id": gate["id"]}, broken.sentence
 
 
 def play_canary(stage: Stage, rollout_id: str, start: Instant, *, days: int) -> Outcome:

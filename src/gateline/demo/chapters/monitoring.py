@@ -32,12 +32,12 @@ def tell(stage: Stage) -> None:
             end = REPLAY_FROM + (number + 1) * WEEK
             _play(stage, end + allowance)
             _play(stage, end + allowance + AFTER_ALLOWANCE)
+            if stage.playing.schedule.exhausted:
+                stage.playing.play_remaining_labels()
             tell_week(stage, await_windows(stage, end))
             _follow_probation(stage)
             _follow_candidates(stage, final=number == weeks - 1)
             bar.advance(1, f"week to {iso(end)[:10]}")
-    stage.playing.play_until(END)
-    stage.playing.play_remaining_labels()
     _tell_sum(stage)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateline.demo.runs import await_run, request_run, step_words
+from gateline.demo.runs import await_run, request_run, require_passed, step_words
 from gateline.demo.stage import start_stock_client
-from gateline.kernel.errors import StepFailed
 
 if TYPE_CHECKING:
     from gateline.demo.stage import Stage
@@ -44,8 +43,7 @@ def tell_gates(stage: Stage) -> None:
     """Show every verdict with its sentence."""
     gate = stage.client("developer").get(f"/gate-runs/{stage.facts['first']['gate_run_id']}")
     tell_gate_results(stage, gate)
-    if gate["verdict"] != "pass":
-        raise StepFailed(f"The gates of the first model ended with {gate['verdict']}.")
+    require_passed(gate, "the first model")
 
 
 def tell_gate_results(stage: Stage, gate: dict[str, Any]) -> None:
