@@ -16,10 +16,11 @@ from gateline.data import Datasets, ObjectStore
 from gateline.features import FeatureViews
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
-from gateline.kernel.errors import GatelineError
+from gateline.kernel.errors import GatelineError, InvalidInput, NotFound
 from gateline.kernel.files import storage_errors
 from gateline.kernel.lease import Lease
 from gateline.kernel.logging import configure_logging
+from gateline.kernel.names import split_version_id
 from gateline.kernel.records import Records
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
@@ -178,7 +179,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     datasets = Datasets(ledger, objects, lineage)
     feature_views = FeatureViews(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
-    tracking = Tracking(ledger, mlflow.run_source, lineage)
+    tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
     gates = Gates(ledger, objects, lineage, score=score_matrix, probe=probe_latency)
     registry = Registry(
         ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_views=feature_views
@@ -204,6 +205,14 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
+
+
+def _dataset_digest(datasets: Datasets, version: str) -> str | None:
+    """Return the digest of a dataset version, or None when there is none of that id."""
+    try:
+        return datasets.get(*split_version_id(version)).digest
+    except (InvalidInput, NotFound):
+        return None
 
 
 class _Checkpoints:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
 
 from gateline.server.security import Application, public
 from gateline.server.status import health
@@ -39,3 +40,9 @@ def read_front_page(app: Application) -> Response:
         "<p>On the command line: <code>gateline status</code>, <code>gateline --help</code>.</p></body></html>"
     )
     return Response(page, media_type="text/html", headers={"content-security-policy": _POLICY})
+
+
+@router.get("/mlflow", openapi_extra=public("it only adds the slash that MLflow's relative links need"))
+def redirect_to_mlflow() -> Response:
+    """Lead to MLflow's own pages."""
+    return RedirectResponse("/mlflow/", status_code=308)

@@ -277,6 +277,17 @@ def read_status(folder: Path, name: str) -> WorkerStatus | None:
 
 
 def read_statuses(folder: Path) -> list[WorkerStatus]:
-    """Return what every worker of a serving folder last said of itself."""
+    """Return what every running worker of a serving folder last said of itself."""
     names = sorted(path.stem.removeprefix("worker-") for path in folder.glob("worker-*.json"))
-    return [status for name in names if (status := read_status(folder, name)) is not None]
+    found = [status for name in names if (status := read_status(folder, name)) is not None]
+    return [status for status in found if _runs(status.pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 ROUTE_PREFIX, ROUTE_SUFFIX = "route-", ".json"
 _POLL_SECONDS = 0.05
+_RETRY_SECONDS = 1.0
 _SYNC_SECONDS = 0.005
 _DRAIN_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 75
@@ -125,8 +127,11 @@ class Worker:
             self._watcher.cancel()
         self._run_pending()
         self._threads.shutdown(wait=True)
-        for endpoint in self.endpoints.values():
-            endpoint.log.close()
+        for name, endpoint in self.endpoints.items():
+            try:
+                endpoint.log.close()
+            except OSError as error:
+                self.complain("log not synced", endpoint=name, error=error)
         self._status.ready = False
         await self._write_status()
 
@@ -175,11 +180,14 @@ class Worker:
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             self.application.end_slow_bodies()
-            if await self._load_changes():
-                await self._write_status()
+            try:
+                if await self._load_changes():
+                    await self._write_status()
+            except OSError as error:  # a full disk or a folder that is gone for a moment; the routes in memory serve on
+                self.complain("snapshots not watched", error=error)
 
     async def _load_changes(self) -> bool:
-        """Load every snapshot that changed; a broken one leaves the old route in place and is reported."""
+        """Load every snapshot that changed; a broken one leaves the old route in place, is reported, and is tried again."""
         changed = False
         for name, path in self._changed_snapshots():
             changed = True
@@ -187,9 +195,11 @@ class Worker:
             try:
                 route = await self._loop.run_in_executor(self._loader, self._load, path)
                 await self._install(name, route)
-            except GatelineError as error:
-                state.error = str(error)
-                self.complain("route refused", endpoint=name, error=error)
+            except (GatelineError, OSError, ValueError) as error:
+                if state.error != str(error):
+                    state.error = str(error)
+                    self.complain("route refused", endpoint=name, error=error)
+                self._loop.call_later(_RETRY_SECONDS, self._seen.pop, path.name, None)
                 continue
             state.generation, state.loaded_at, state.error = route.generation, self.clock.now(), ""
         return changed
@@ -233,7 +243,10 @@ class Worker:
     async def _write_status(self) -> None:
         content = msgspec.json.encode(self._status)
         path = self._folder / f"worker-{self._config.name}.json"
-        await self._loop.run_in_executor(self._loader, _replace, path, content)
+        try:
+            await self._loop.run_in_executor(self._loader, _replace, path, content)
+        except OSError as error:
+            self.complain("status not written", error=error)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -249,8 +262,6 @@ def _lock(config: WorkerConfig) -> int:
     Raises:
         Conflict: another process keeps serving under this name.
     """
-    import time
-
     descriptor = os.open(Path(config.serving) / f"worker-{config.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:

@@ -200,12 +200,18 @@ def test_a_damaged_form_keeps_the_old_route_and_says_why(served, fleet, token, t
     (worker,) = served.serving.state("flights")["workers"]
     assert worker["generation"] == 1
     assert digests["model.txt"] in worker["error"]
+    write_form(damaged, form_files(2))
+    until(lambda: post(fleet, token).body["model_version"] == "flight-delay@1" and _generation(served) == 2)
     document.write_text("{")
     until(lambda: "cannot be read" in served.serving.state("flights")["workers"][0]["error"])
     assert post(fleet, token).body["model_version"] == "flight-delay@1"
     served.serve(served.arm("champion", 2, 1.0), fleet=fleet)
     assert post(fleet, token).body["model_version"] == "flight-delay@2"
     assert served.serving.state("flights")["workers"][0]["error"] == ""
+
+
+def _generation(served):
+    return served.serving.state("flights")["workers"][0]["generation"]
 
 
 def test_a_damaged_copy_is_replaced_from_the_object_store(served, fleet, token):
