@@ -25,7 +25,7 @@ test: environment  ## every test
 
 test-fast: environment  ## unit, property and tidy tests without the slow ones
 	@scripts/setup
-	$(PYTEST) -m "not slow" tests/unit tests/property tests/tidy $(ARGS)
+	$(PYTEST) -m "not slow" $(wildcard tests/unit tests/property tests/tidy) $(ARGS)
 
 check: environment  ## ruff, ty, import-linter, tidy, mypy: the quickest first
 	.venv/bin/ruff check .

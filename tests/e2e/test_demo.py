@@ -58,7 +58,7 @@ def test_the_whole_story_is_told_and_every_invariant_holds(tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     figures = json.loads(done.stdout)
     assert [one["number"] for one in figures["chapters"]] == list(range(1, 10))
-    assert figures["requests"] == 6_000
+    assert figures["requests"] == 12_000
     assert 0 < figures["labels"] < figures["requests"]
     assert figures["detection"]["fault"] == "swapped columns"
     assert 0 < figures["detection"]["canary_requests"] < figures["detection"]["requests"] <= figures["requests"]

@@ -19,7 +19,7 @@ from gateline.access.model import (
     Token,
     TokenGrant,
 )
-from gateline.access.policy import Policies
+from gateline.access.policy import NO_PERMIT, Policies
 from gateline.access.tokens import PREFIX, SECRET_LENGTH, hash_token, load_token_key, new_secret
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, Denied, InvalidInput, NotFound, Unauthenticated
@@ -130,7 +130,8 @@ class Access:
         if decision.allowed:
             return decision
         facts = {"principal": principal.name, "permission": permission.value, "policies": list(decision.reasons)}
-        raise Denied(decision.sentence, next_step="The rules are in docs/explanation/access.md.", facts=facts)
+        next_step = "An administrator can create a principal with such a role." if decision.reasons == (NO_PERMIT,) else ""
+        raise Denied(decision.sentence, next_step=next_step, facts=facts)
 
     def create_principal(self, actor: str, name: str, roles: Iterable[str], kind: PrincipalKind | str = PrincipalKind.PERSON) -> Principal:
         """Create a person or a service.

@@ -142,36 +142,52 @@ class Traffic:
 class Replay:
     """Plays cases against an endpoint, period by period.
 
+    Labels follow the requests of their portion. Where that would come too late, because the platform closes a window as soon as it has
+    seen a later event, a portion ends: at every stop.
+
     Args:
         cases: What is asked, and the truth about it.
         target: Where requests go.
         client: Sends the labels; its token needs label:write.
+        stops: Instants in ascending order; what is known before one is sent before any request from there on.
     """
 
-    def __init__(self, cases: Cases, target: Target, client: Client) -> None:
+    def __init__(self, cases: Cases, target: Target, client: Client, *, stops: Sequence[Instant] = ()) -> None:
         self.cases, self.target, self.traffic = cases, target, Traffic()
+        self.position: Instant = 0
+        self._stops = list(stops)
         self.schedule = cases.schedule()
         self._client = client
         self._order = np.argsort(self.schedule.by_time, kind="stable")
         self._labelled: list[np.ndarray[Any, np.dtype[np.int64]]] = []
 
-    def play_until(self, until: Instant) -> Period:
-        """Send the requests before `until`, then the labels that became known before it."""
-        return self._play(self.schedule.advance(until))
+    def play_until(self, until: Instant) -> int:
+        """Send the requests before `until` and the labels that became known before it; return the number of requests."""
+        sent = 0
+        while self._stops and self._stops[0] < until:
+            sent += self._play(self.schedule.advance(self._stops.pop(0)))
+        return sent + self._play(self.schedule.advance(until))
 
-    def play_requests(self, count: int, latest: Instant) -> Period:
-        """Send about `count` requests, but none from `latest` on, then the labels known by the time of the last of them."""
-        return self._play(self.schedule.advance_requests(count, latest))
+    def play_requests(self, count: int, latest: Instant) -> int:
+        """Send the next `count` requests, or fewer when a stop or `latest` comes first, then the labels known by then.
 
-    def play_remaining_labels(self) -> Period:
+        Returns the number of requests sent. `position` says how far the replay is afterwards.
+        """
+        period = self.schedule.advance_requests(count, min([latest, *self._stops[:1]]))
+        if self._stops and period.until >= self._stops[0]:
+            self._stops.pop(0)
+        self.position = period.until
+        return self._play(period)
+
+    def play_remaining_labels(self) -> None:
         """Send the labels that became known after the last request."""
-        return self._play(self.schedule.remaining_labels())
+        self._play(self.schedule.remaining_labels())
 
     def labelled_since(self, asked: int) -> int:
         """Return how many labels were sent for requests after the first `asked` ones."""
         return sum(int(np.count_nonzero(self._order[part] >= asked)) for part in self._labelled)
 
-    def _play(self, period: Period) -> Period:
+    def _play(self, period: Period) -> int:
         if len(period.requests):
             requests = self.cases.requests(self.target, period.requests)
             answers = send_all(self.target.host, self.target.port, requests, connections=self.target.connections)
@@ -184,7 +200,7 @@ class Replay:
             batch = labels[start : start + LABELS_PER_BATCH]
             self._client.post(f"/endpoints/{self.target.endpoint}/labels", json={"labels": batch})
             self.traffic.labels += len(batch)
-        return period
+        return len(period.requests)
 
 
 def prediction_id(body: bytes) -> str:

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Dialect, Text, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import BigInteger, Dialect, Text, TypeDecorator, create_engine, event, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass, Session, sessionmaker
 
 from gateline.kernel.canonical import canonical_bytes
+from gateline.kernel.errors import StorageFull, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +58,30 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
 
+_MIGRATION_LOCK = 0x6D69_6772
+_FULL = ("database or disk is full", "no space left on device", "disk full")
+_BUSY = ("database is locked", "database table is locked", "could not connect", "connection refused", "server closed the connection")
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn a full disk, a database locked for too long or one that is away into errors of the tree; the change was rolled back."""
+    try:
+        yield
+    except OperationalError as error:
+        words = str(error.orig).lower()
+        if any(sign in words for sign in _FULL):
+            raise StorageFull(
+                "The records database has no space left; the change was rolled back.",
+                next_step="Free space on its disk and try again; nothing half-written stays.",
+            ) from error
+        if any(sign in words for sign in _BUSY):
+            raise Unavailable(
+                f"The records database does not answer: {error.orig}.", next_step="Try again; if it stays, see whether it runs."
+            ) from error
+        raise
+
+
 class Records:
     """The records database of one installation.
 
@@ -79,7 +105,7 @@ class Records:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session for reading one consistent state; rows stay readable afterwards, nothing is committed."""
-        with self._reading() as session:
+        with database_errors(), self._reading() as session:
             try:
                 yield session
             finally:
@@ -89,7 +115,7 @@ class Records:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open the transaction of a change. Domains use `Ledger.transaction`, which adds the ledger entry."""
-        with self._writing.begin() as session:
+        with database_errors(), self._writing.begin() as session:
             yield session
 
     def migrate(self) -> None:
@@ -99,7 +125,9 @@ class Records:
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
-        with self.engine.begin() as connection:
+        with database_errors(), self.engine.begin() as connection:
+            if not self.is_sqlite:  # SQLite's write lock, taken at BEGIN, does the same
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 

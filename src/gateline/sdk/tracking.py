@@ -177,8 +177,8 @@ def tracked_run(
     Raises:
         Unavailable: the server's MLflow is switched off, failed to load or is not ready within two minutes.
     """
+    address = f"{client.address().rstrip('/')}/mlflow"  # in process, asking for the address is what starts MLflow
     wait_until_ready(client)
-    address = f"{client.address().rstrip('/')}/mlflow"
     with mlflow_at(address, client.token) as mlflow:
         environment = describe_environment(folder or Path.cwd(), seed=seed)
         content = canonical_bytes(environment)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateline.serving.fleet import Fleet
-    from gateline.serving.form import FormInput, LoadedForm, compile_served_form, identity_inputs, score_matrix
+    from gateline.serving.form import LoadedForm, compile_served_form, identity_inputs, score_matrix
     from gateline.serving.model import (
         CHAMPION,
         Endpoint,
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         EventTimeSource,
         FeatureKind,
         FeatureSpec,
+        FormInput,
         Prediction,
         PredictionId,
         PredictionSegment,
@@ -51,7 +52,6 @@ __all__ = [
 
 _HOMES = {
     "Fleet": "fleet",
-    "FormInput": "form",
     "LoadedForm": "form",
     "compile_served_form": "form",
     "identity_inputs": "form",

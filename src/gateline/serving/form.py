@@ -16,7 +16,7 @@ from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.errors import IntegrityFailure, InvalidInput
 from gateline.serving.lightgbm_native import NativeBooster
 from gateline.serving.lightgbm_text import category_lists, check_model_text, model_columns
-from gateline.serving.model import MODEL_FILE, SERVING_DOCUMENT, FeatureKind, FeatureSpec
+from gateline.serving.model import MODEL_FILE, SERVING_DOCUMENT, FeatureKind, FeatureSpec, FormInput
 from gateline.serving.rules import check_form
 
 if TYPE_CHECKING:
@@ -27,26 +27,6 @@ if TYPE_CHECKING:
 
 Value = float | str | None
 _WARM_ROWS = 3
-
-
-class FormInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model column and the request feature that feeds it.
-
-    Attributes:
-        column: The model's name of the column.
-        feature: The request feature whose value goes there.
-        kind: numeric or categorical.
-        categories: For a categorical column, the names in the order of their codes; a name not listed counts as missing.
-        scale: For a numeric column, the factor applied to the feature.
-        offset: For a numeric column, what is added after scaling.
-    """
-
-    column: str
-    feature: str
-    kind: FeatureKind
-    categories: tuple[str, ...] = ()
-    scale: float = 1.0
-    offset: float = 0.0
 
 
 class FormDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from gateline.serving.form import FormInput
-    from gateline.serving.model import FeatureSpec, Route
+    from gateline.serving.model import FeatureSpec, FormInput, Route
     from gateline.serving.store import LogPositionRow
 
 FEATURE_PREFIX = "feature."

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NewType
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -49,6 +51,26 @@ class FeatureSpec:
     def as_dict(self) -> dict[str, str]:
         """Return the fields for JSON."""
         return {"name": self.name, "kind": self.kind.value}
+
+
+class FormInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model column and the request feature that feeds it.
+
+    Attributes:
+        column: The model's name of the column.
+        feature: The request feature whose value goes there.
+        kind: numeric or categorical.
+        categories: For a categorical column, the names in the order of their codes; a name not listed counts as missing.
+        scale: For a numeric column, the factor applied to the feature.
+        offset: For a numeric column, what is added after scaling.
+    """
+
+    column: str
+    feature: str
+    kind: FeatureKind
+    categories: tuple[str, ...] = ()
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,7 @@ from gateline.serving.model import CHAMPION, FeatureKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gateline.serving.form import FormInput
-    from gateline.serving.model import FeatureSpec, RouteArm
+    from gateline.serving.model import FeatureSpec, FormInput, RouteArm
 
 _HASH_RANGE = 1 << 64
 

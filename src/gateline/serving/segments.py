@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from gateline.data import ObjectStore
     from gateline.ledger import Ledger, Transaction
     from gateline.lineage import Lineage
-    from gateline.serving.form import FormInput
-    from gateline.serving.model import Endpoint, PredictionSegment, Route
+    from gateline.serving.model import Endpoint, FormInput, PredictionSegment, Route
 
 ACTOR = "gateline"
 

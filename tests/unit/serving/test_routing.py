@@ -73,6 +73,7 @@ def test_the_champion_scores_beside_the_canary_and_the_shadows_beside_the_champi
 def test_tokens_are_known_by_the_same_hash_as_in_the_control_plane(document):
     route = LoadedRoute(document, KEY, FormCache())
     assert route.authorise(b"gl_ask", now=0).principal == "asker"
+    assert route.authorise(b"gl_ask", now=0).principal == "asker"
     assert route.authorise(b"gl_old", now=99).principal == "old"
     for token, now in ((b"", 0), (b"gl_other", 0), (b"gl_old", 100)):
         with pytest.raises(Unauthenticated):

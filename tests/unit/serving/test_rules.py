@@ -5,7 +5,7 @@ from hypothesis import strategies as some
 
 from gateline.kernel.errors import InvalidInput
 from gateline.serving import FeatureKind, FeatureSpec, RouteArm
-from gateline.serving.form import FormInput
+from gateline.serving.model import FormInput
 from gateline.serving.rules import check_endpoint, check_route, choose_arm, cut_points, salt_key, used_values
 from tests.unit.serving.support import FEATURES
 

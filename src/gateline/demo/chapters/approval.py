@@ -72,9 +72,9 @@ def set_reference(stage: Stage, version: str, registration: dict[str, Any], scor
     stage.client("operator").put(f"/endpoints/{stage.model}/monitor/reference", json=source)
 
 
-def release(stage: Stage, version: str, plan: dict[str, Any] | None = None) -> dict[str, Any]:
+def release(stage: Stage, version: str) -> dict[str, Any]:
     """Release a version as the operator, wait until the workers have the route, and return the rollout."""
-    body = {"model_version": version, "endpoint": stage.model, "plan": stage.settings["rollout"] | (plan or {})}
+    body = {"model_version": version, "endpoint": stage.model, "plan": stage.settings["rollout"] | stage.options.plan}
     released = stage.client("operator").post("/releases", json=body)
     await_route(stage)
     rollout: dict[str, Any] = stage.client("operator").get(f"/rollouts/{released['rollout_id']}")

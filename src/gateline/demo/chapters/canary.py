@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateline.demo.chapters.approval import approve, register, release, set_reference
+from gateline.demo.chapters.serving import END
 from gateline.demo.faults import Levers, choose_fault, damage
 from gateline.demo.follow import await_canary
 from gateline.demo.runs import await_run, require_passed, step_words
-from gateline.kernel.clock import DAY, Instant, iso
 from gateline.kernel.errors import StepFailed
 
 if TYPE_CHECKING:
@@ -20,19 +19,6 @@ if TYPE_CHECKING:
 CHUNK = 250
 REQUESTS_MAX = 12_000
 LEVERS = Levers(scaled="origin_delay_2h", swapped=("origin_delay_2h", "temp"), stale_value=60.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a canary ended.
-
-    Attributes:
-        rollout: The rollout at its end.
-        sent: Requests sent while it ran.
-    """
-
-    rollout: dict[str, Any]
-    sent: int
 
 
 def tell(stage: Stage) -> None:
@@ -53,17 +39,17 @@ def _tell_damaged(stage: Stage, trained: dict[str, Any]) -> None:
     more(f"{version['id']}: the gates pass, for the model itself is sound; the validator approves, nobody sees the fault")
     approve(stage, "validator", version["id"], "Gates passed.")
     rollout = release(stage, version["id"])
-    ended = play_canary(stage, rollout["id"], stage.playing.schedule.next_time() or 0, days=120)
-    if ended.rollout["state"] != "rolled_back":
-        raise StepFailed(f"The damaged challenger was not rolled back: {ended.rollout['state']}. {ended.rollout['reason']}")
-    cost = ended.rollout["decided_after"]
+    ended = play_canary(stage, rollout["id"])
+    if ended["state"] != "rolled_back":
+        raise StepFailed(f"The damaged challenger was not rolled back: {ended['state']}. {ended['reason']}")
+    cost = ended["decided_after"]
     stage.facts["detection"] = {"fault": str(fault), **cost}
     say(
         f"found and rolled back after {cost['requests']:,} requests, {cost['canary_requests']:,} of them the canary's, "
         f"and {cost['wall_seconds']:.1f} s ({cost['event_seconds'] / 3600:.0f} hours of flights)",
         "ok",
     )
-    more(ended.rollout["reason"])
+    more(ended["reason"])
 
 
 def _tell_harmless(stage: Stage, trained: dict[str, Any]) -> None:
@@ -72,13 +58,13 @@ def _tell_harmless(stage: Stage, trained: dict[str, Any]) -> None:
     approve(stage, "validator", version["id"], "Gates passed.")
     say(f"{version['id']}, the same model in its sound form, goes out as a canary", "event")
     rollout = release(stage, version["id"])
-    ended = play_canary(stage, rollout["id"], stage.playing.schedule.next_time() or 0, days=120)
-    if ended.rollout["state"] not in {"probation", "completed"}:
-        raise StepFailed(f"The harmless challenger was not let in: {ended.rollout['state']}. {ended.rollout['reason']}")
-    say(f"promoted after {ended.rollout['decided_after']['requests']:,} requests; its predecessor goes on scoring in the shadow", "ok")
-    more(ended.rollout["reason"])
+    ended = play_canary(stage, rollout["id"])
+    if ended["state"] not in {"probation", "completed"}:
+        raise StepFailed(f"The harmless challenger was not let in: {ended['state']}. {ended['reason']}")
+    say(f"promoted after {ended['decided_after']['requests']:,} requests; its predecessor goes on scoring in the shadow", "ok")
+    more(ended["reason"])
     set_reference(stage, version["id"], trained["registration"], trained["scores"])
-    begin_probation(stage, ended.rollout)
+    begin_probation(stage, ended)
 
 
 def _break(stage: Stage, trained: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -98,28 +84,17 @@ def _break(stage: Stage, trained: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return {**sound, "model_files": manifest, "gate_run_id": gate["id"]}, broken.sentence
 
 
-def play_canary(stage: Stage, rollout_id: str, start: Instant, *, days: int) -> Outcome:
-    """Replay in small portions while a canary runs, each judged before the next, and return how it ended.
-
-    Args:
-        stage: The stage.
-        rollout_id: The canary.
-        start: Event time of the first portion.
-        days: Days of event time after which one gives up.
-    """
+def play_canary(stage: Stage, rollout_id: str) -> dict[str, Any]:
+    """Replay in small portions while a canary runs, each judged before the next, and return the rollout at its end."""
     replay, sent = stage.playing, 0
-    latest = start + days * DAY
     rollout: dict[str, Any] = {"state": "canary", "step": 0}
     with stage.teller.progress(REQUESTS_MAX, "canary") as bar:
         while rollout["state"] == "canary" and sent < REQUESTS_MAX and not replay.schedule.exhausted:
-            period = replay.play_requests(CHUNK, latest)
-            sent += len(period.requests)
-            step = (rollout["state"], rollout["step"])
-            rollout = await_canary(stage, rollout_id, step, sent)
-            bar.advance(len(period.requests), f"canary: {_loudest(rollout)}")
-            if not len(period.requests) and period.until >= latest:
-                raise StepFailed(f"The canary came to no end before {iso(latest)}.")
-    return Outcome(rollout=rollout, sent=sent)
+            portion = replay.play_requests(CHUNK, END)
+            sent += portion
+            rollout = await_canary(stage, rollout_id, (rollout["state"], rollout["step"]), sent)
+            bar.advance(portion, f"canary: {rollout['reason'][:70]}")
+    return rollout
 
 
 def begin_probation(stage: Stage, rollout: dict[str, Any]) -> None:
@@ -128,7 +103,3 @@ def begin_probation(stage: Stage, rollout: dict[str, Any]) -> None:
     stage.facts["probation"] = (
         {"rollout": rollout["id"], "asked": stage.playing.schedule.asked} if rollout["state"] == "probation" else None
     )
-
-
-def _loudest(rollout: dict[str, Any]) -> str:
-    return str(rollout.get("reason", ""))[:70]

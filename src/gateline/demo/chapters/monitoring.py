@@ -6,37 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.demo.chapters.approval import approve, release, set_reference
 from gateline.demo.chapters.canary import CHUNK, begin_probation
-from gateline.demo.chapters.serving import REPLAY_FROM
+from gateline.demo.chapters.serving import AFTER_ALLOWANCE, END, label_stop, week_ends
 from gateline.demo.chapters.weeks import tell_week
 from gateline.demo.follow import await_canary, await_probation, await_windows
 from gateline.demo.runs import PIPELINE, await_run
-from gateline.kernel.clock import DAY, HOUR, SECOND, Instant, iso, parse_iso
+from gateline.kernel.clock import Instant, iso
 from gateline.kernel.errors import Conflict
 
 if TYPE_CHECKING:
     from gateline.demo.stage import Stage
-
-WEEK = 7 * DAY
-END = parse_iso("2014-01-01T05:00:00Z")
-AFTER_ALLOWANCE = 12 * HOUR
 
 
 def tell(stage: Stage) -> None:
     """Replay the rest of the year week by week and tell each closed window, candidate, verdict and rollout."""
     _declare_retraining(stage)
     stage.facts |= {"waiting": [], "seen_runs": _run_ids(stage), "verdicts": [], "rolled_back": []}
-    allowance = int(stage.settings["monitor"]["label_allowance_seconds"]) * SECOND
-    weeks = (END - REPLAY_FROM) // WEEK
-    with stage.teller.progress(weeks, "weeks") as bar:
-        for number in range(weeks):
-            end = REPLAY_FROM + (number + 1) * WEEK
-            _play(stage, end + allowance)
-            _play(stage, end + allowance + AFTER_ALLOWANCE)
+    ends = week_ends()
+    with stage.teller.progress(len(ends), "weeks") as bar:
+        for end in ends:
+            _play(stage, label_stop(stage, end) + AFTER_ALLOWANCE)
             if stage.playing.schedule.exhausted:
                 stage.playing.play_remaining_labels()
             tell_week(stage, await_windows(stage, end))
             _follow_probation(stage)
-            _follow_candidates(stage, final=number == weeks - 1)
+            _follow_candidates(stage, final=end == ends[-1])
             bar.advance(1, f"week to {iso(end)[:10]}")
     _tell_sum(stage)
 
@@ -57,13 +50,12 @@ def _play(stage: Stage, until: Instant) -> None:
     replay = stage.playing
     until = min(until, END)
     while (canary := stage.facts.get("canary")) is not None and not replay.schedule.exhausted:
-        period = replay.play_requests(CHUNK, until)
-        canary["sent"] += len(period.requests)
+        canary["sent"] += replay.play_requests(CHUNK, until)
         rollout = await_canary(stage, canary["rollout"], (canary["state"], canary["step"]), canary["sent"])
         canary |= {"state": rollout["state"], "step": rollout["step"]}
         if rollout["state"] != "canary":
             _end_canary(stage, rollout)
-        if period.until >= until:
+        if replay.position >= until:
             return
     replay.play_until(until)
 

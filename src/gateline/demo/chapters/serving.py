@@ -14,7 +14,7 @@ from gateline.demo.runs import artifact
 from gateline.demo.sampling import sample_positions
 from gateline.demo.stage import HOST
 from gateline.demo.wire import send_all
-from gateline.kernel.clock import DAY, HOUR, parse_iso
+from gateline.kernel.clock import DAY, HOUR, SECOND, Instant, parse_iso
 from gateline.kernel.errors import Denied, StepFailed
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 FIRST_DAY = "2013-04-01"
 REPLAY_FROM = parse_iso("2013-04-01T04:00:00Z")
-WARM_UP_DAYS = 14
+END = parse_iso("2014-01-01T05:00:00Z")
+WEEK = 7 * DAY
+WARM_UP_WEEKS = 2
+AFTER_ALLOWANCE = 12 * HOUR
+"""How far the replay goes on after the labels of a week are in, so that the platform sees that their time is over."""
 
 
 def tell(stage: Stage) -> None:
@@ -33,17 +37,26 @@ def tell(stage: Stage) -> None:
     cases = _cases(stage)
     target = Target(host=HOST, port=stage.serving_port, endpoint=stage.model, token=stage.tokens["replayer"])
     _refuse_others(stage, cases, target)
-    stage.replay = Replay(cases, target, stage.client("replayer"))
-    with stage.teller.progress(cases.rows.height, "replaying April") as bar:
-        period = stage.replay.play_until(REPLAY_FROM + WARM_UP_DAYS * DAY + 12 * HOUR)
-        bar.advance(len(period.requests))
+    stops = [label_stop(stage, end) for end in week_ends()]
+    stage.replay = Replay(cases, target, stage.client("replayer"), stops=stops)
+    stage.replay.play_until(stops[WARM_UP_WEEKS - 1] + AFTER_ALLOWANCE)
     traffic = stage.replay.traffic
     say(
-        f"{traffic.requests:,} requests of the first {WARM_UP_DAYS} days answered at {traffic.rate:,.0f} per second: "
+        f"{traffic.requests:,} requests of the first two weeks answered at {traffic.rate:,.0f} per second: "
         f"p50 {traffic.quantile_ms(0.5):.1f} ms, p99 {traffic.quantile_ms(0.99):.1f} ms with {target.connections} in flight",
         "ok",
     )
     say(f"{traffic.labels:,} labels arrived, each when its flight had landed; cancelled and diverted flights get none", "ok")
+
+
+def week_ends() -> list[Instant]:
+    """Return the ends of the whole weeks from April on."""
+    return [REPLAY_FROM + number * WEEK for number in range(1, (END - REPLAY_FROM) // WEEK + 1)]
+
+
+def label_stop(stage: Stage, end: Instant) -> Instant:
+    """Return until when labels count for the week that ends at `end`."""
+    return end + int(stage.settings["monitor"]["label_allowance_seconds"]) * SECOND
 
 
 def _cases(stage: Stage) -> Cases:

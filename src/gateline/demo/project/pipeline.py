@@ -36,6 +36,7 @@ SETTINGS = {
     "learning_rate": 0.05,
     "num_leaves": 31,
     "min_child_samples": 100,
+    "feature_fraction": 0.8,
     "num_threads": 2,
     "deterministic": True,
     "force_row_wise": True,

@@ -487,7 +487,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash"),
     )
     op.create_index("access_token_principal", "access_token", ["principal"], unique=False)
-    verbs = VERBS
+    verbs: tuple[str, ...] = VERBS
     if op.get_bind().dialect.name == "postgresql":
         refuse = "BEGIN RAISE EXCEPTION 'the ledger is append-only'; END"
         op.execute(f"CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ {refuse} $$")

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateline.server.routes import access, data, features, files, gates, ledger, monitoring, pipelines, registry, rollout, serving, system, tracking
+from gateline.server.routes import (
+    access,
+    data,
+    features,
+    files,
+    gates,
+    ledger,
+    monitoring,
+    pipelines,
+    registry,
+    rollout,
+    serving,
+    system,
+    tracking,
+)
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
