@@ -1,4 +1,12 @@
-"""Dataset versions: digest, schema, profile, source and licence; and the store of content-addressed files."""
+"""Dataset versions: digest, schema, profile, source and licence; and the store of content-addressed files.
+
+The service, and with it the database, is loaded when it is first used: feature declarations need the types alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from gateline.data.model import (
     Column,
@@ -11,9 +19,18 @@ from gateline.data.model import (
     StoredFile,
 )
 from gateline.data.objects import ObjectStore
-from gateline.data.service import Datasets
+
+if TYPE_CHECKING:
+    from gateline.data.service import Datasets
 
 __all__ = [
     "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Provenance", "ReadOptions",
     "StoredFile",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load the service when it is first used."""
+    if name != "Datasets":
+        raise AttributeError(f"module 'gateline.data' has no attribute '{name}'")
+    return importlib.import_module("gateline.data.service").Datasets

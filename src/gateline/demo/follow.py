@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOVING = frozenset({"canary", "probation"})
 WINDOW = 7 * DAY
 _SETTLE_SECONDS = 30.0
-_PAUSE = 0.03
+_PAUSE = 0.06
 
 
 def get_rollout(stage: Stage, rollout_id: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Feature views: declarations, exact point-in-time computation, and the search for leaks. Polars is loaded when something is computed."""
+"""Feature views: declarations, exact point-in-time computation, and the search for leaks.
+
+Declarations load nothing heavy: the service, and with it the database, and Polars come when they are first used.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ from gateline.features.model import (
     Window,
     instant,
 )
-from gateline.features.service import FeatureViews
 
 if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
     from gateline.features.point_in_time import compute
+    from gateline.features.service import FeatureViews
 
 __all__ = [
     "Aggregate", "FeatureColumn", "FeatureKind", "FeatureView", "FeatureViewVersion", "FeatureViewVersionId", "FeatureViews", "KnownAt",
@@ -37,9 +40,15 @@ __all__ = [
 ]  # fmt: skip
 
 
+_HOMES = {
+    "FeatureViews": "gateline.features.service",
+    "compute": "gateline.features.point_in_time",
+    "find_leaks": "gateline.features.leaks",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Load `compute` and `find_leaks`, which need Polars, when they are first used."""
-    homes = {"compute": "gateline.features.point_in_time", "find_leaks": "gateline.features.leaks"}
-    if name not in homes:
+    """Load the service, or what needs Polars, when it is first used."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'gateline.features' has no attribute '{name}'")
-    return getattr(importlib.import_module(homes[name]), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import polars as pl
 
 from gateline.access import hash_token, load_token_key
 from gateline.kernel.canonical import sha256_bytes
@@ -35,7 +36,6 @@ from gateline.serving.routing import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    import polars as pl
     from numpy.typing import NDArray
 
 _ENDPOINT = "probe"
@@ -81,7 +81,7 @@ def probe_latency(form_dir: Path, rows: pl.DataFrame | Sequence[Mapping[str, Any
 
 def _records(rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
     """Return rows as mappings."""
-    return rows.iter_rows(named=True) if hasattr(rows, "iter_rows") else rows
+    return rows.iter_rows(named=True) if isinstance(rows, pl.DataFrame) else rows
 
 
 def _publish(settings: Settings, form_dir: Path, features: Mapping[str, FeatureKind], token_hash: str) -> None:

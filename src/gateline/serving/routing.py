@@ -147,7 +147,8 @@ class LoadedRoute:
     """
 
     __slots__ = (
-        "_cuts", "_grants", "_known", "_salt_key", "_token_key", "arms", "champion", "document", "endpoint", "features", "generation", "shadow",
+        "_cuts", "_grants", "_known", "_salt_key", "_token_key", "arms", "champion", "document", "endpoint", "features",
+        "generation", "shadow",
     )  # fmt: skip
 
     def __init__(self, document: RouteDocument, token_key: bytes, forms: FormCache) -> None:

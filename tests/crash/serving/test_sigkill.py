@@ -57,6 +57,7 @@ class Caller(threading.Thread):
                 continue  # this request was not acknowledged; the next connection waits in the listening socket
 
 
+@pytest.mark.slow
 def test_no_acknowledged_prediction_is_missing_or_doubled_after_kills_under_load(installation):
     fleet, stop = Fleet(installation.settings), threading.Event()
     fleet.start()
