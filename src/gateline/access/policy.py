@@ -24,6 +24,7 @@ NO_PERMIT = "no-permit"
 
 _FACT_PERMISSIONS = frozenset({Permission.MODEL_APPROVE, Permission.MODEL_RELEASE})
 _PRINCIPAL_FACTS = frozenset({"author", "contributors"})
+_DOORS_MAX = 4096
 
 
 class Policies:
@@ -48,6 +49,7 @@ class Policies:
             raise _unusable("; ".join(str(one.error) for one in outcome.errors))
         self._sentences = self._read_annotations()
         self.digest = digest("access.policies", {"policies": text, "schema": schema})
+        self._doors: dict[tuple[Principal, Permission], Decision] = {}
         self._carriers: dict[Permission, tuple[str, ...]] = {}
         for permission in Permission:
             self._carriers[permission] = self._roles_with(permission)
@@ -61,8 +63,16 @@ class Policies:
         )
 
     def at_door(self, principal: Principal, permission: Permission) -> Decision:
-        """Decide whether a role of the principal carries the permission at all, whatever the record."""
-        return self._ask(principal, permission, "Door", "door", {})
+        """Decide whether a role of the principal carries the permission at all, whatever the record.
+
+        The answer depends on nothing but the principal and these policies, so it is remembered.
+        """
+        known = self._doors.get((principal, permission))
+        if known is None:
+            if len(self._doors) >= _DOORS_MAX:
+                self._doors.clear()
+            known = self._doors[principal, permission] = self._ask(principal, permission, "Door", "door", {})
+        return known
 
     def about(self, principal: Principal, permission: Permission, resource: str, facts: Mapping[str, Any]) -> Decision:
         """Decide about one record, given the facts of it. A fact the policies need and do not get counts against the caller."""
