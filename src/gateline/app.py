@@ -76,7 +76,7 @@ class App:
             PortInUse: another process listens on the serving port.
         """
         self.access.ensure_owner()
-        self.fleet.start()
+        self.fleet.start(ready_seconds=None)
         self.mlflow.start()
         self.reconcilers.start()
 
@@ -106,6 +106,7 @@ class Reconcilers:
         self._interval_seconds = interval_seconds
         self._steps = steps
         self._stopping = threading.Event()
+        self._awake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -119,9 +120,14 @@ class Reconcilers:
         if self._thread is None:
             return
         self._stopping.set()
+        self._awake.set()
         self._thread.join()
         self._thread = None
         self._lease.release()
+
+    def wake(self) -> None:
+        """Begin the next pass now: something has come that they wait for. Safe to call often and from any thread."""
+        self._awake.set()
 
     def pass_once(self) -> None:
         """Run each reconciler once when this process leads; a failing one is logged and tried again in the next pass."""
@@ -138,7 +144,9 @@ class Reconcilers:
                 _log.exception("reconciler.broken", reconciler=name)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval_seconds):
+        while not self._stopping.is_set():
+            self._awake.wait(self._interval_seconds)
+            self._awake.clear()
             self.pass_once()
 
 
@@ -197,6 +205,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
+        ("routes after rollouts", serving.reconcile),
         ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
     )
     return App(

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from gateline.demo.stage import Stage
 
 MOVING = frozenset({"canary", "probation"})
-WINDOW = 7 * DAY
-_SETTLE_SECONDS = 30.0
+WEEK_DAYS = 7
+WINDOW = WEEK_DAYS * DAY
+_SETTLE_SECONDS = 10.0
 _PAUSE = 0.06
 
 
@@ -50,12 +51,17 @@ def await_canary(stage: Stage, rollout_id: str, step: tuple[str, int], sent: int
 
 
 def await_probation(stage: Stage, rollout_id: str, labelled: int) -> dict[str, Any]:
-    """Wait until a probation was judged on all `labelled` requests, or is over; then until the workers follow. Returns the rollout."""
+    """Wait until a probation's look that is due was taken on all `labelled` requests, or is over; then until the workers follow."""
+    before = get_rollout(stage, rollout_id)
+    plan, days = before["plan"], (stage.playing.position - before["promoted_event_time"]) / DAY
+    if before["state"] == "probation" and days < min(plan["probation_days_min"] + WEEK_DAYS * before["looks_done"], plan["probation_days"]):
+        return before
 
     def judged() -> dict[str, Any] | None:
         rollout = get_rollout(stage, rollout_id)
         seen = (rollout["comparison"] or {}).get("requests", 0)
-        return rollout if rollout["state"] != "probation" or seen >= labelled else None
+        over = rollout["state"] != "probation" or rollout["looks_done"] > before["looks_done"]
+        return rollout if over or seen >= labelled else None
 
     return _settled(stage, judged, lambda: get_rollout(stage, rollout_id))
 

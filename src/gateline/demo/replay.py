@@ -145,6 +145,9 @@ class Replay:
     Labels follow the requests of their portion. Where that would come too late, because the platform closes a window as soon as it has
     seen a later event, a portion ends: at every stop.
 
+    Attributes:
+        position: Until when everything was sent, in UTC microseconds.
+
     Args:
         cases: What is asked, and the truth about it.
         target: Where requests go.
@@ -166,6 +169,7 @@ class Replay:
         sent = 0
         while self._stops and self._stops[0] < until:
             sent += self._play(self.schedule.advance(self._stops.pop(0)))
+        self.position = until
         return sent + self._play(self.schedule.advance(until))
 
     def play_requests(self, count: int, latest: Instant) -> int:

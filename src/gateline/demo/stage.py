@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 ENVIRONMENT = "prod"
 TOKENS_FILE = "demo-tokens.json"
-RECONCILE_SECONDS = "0.05"
+RECONCILE_SECONDS = "0.1"
 THREADS = {"OMP_WAIT_POLICY": "passive"}
 """Threads of OpenMP sleep while they wait. On two cores shared with server and workers, spinning made a fit of 3 s take 120 s."""
 

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
-from scipy.stats import binom
 
 from gateline.gates.model import CheckResult, Sense, Verdict
 
@@ -90,6 +88,9 @@ def quantile_bounds(samples: NDArray[np.float64], quantile: float, level: float)
     >>> quantile_bounds(np.arange(1.0, 301.0), 0.99, 0.95)
     (297.0, 294.0, 300.0)
     """
+    from scipy.special import bdtr
+    from scipy.stats import binom
+
     ordered, count = np.sort(samples), len(samples)
     value = float(ordered[math.ceil(quantile * count) - 1])
     rank_low = int(binom.ppf(1 - level, count, quantile))

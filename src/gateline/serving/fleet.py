@@ -103,8 +103,11 @@ class Fleet:
         """The address of the workers; raises as `port` does."""
         return f"http://{self._settings.host}:{self.port}"
 
-    def start(self, *, ready_seconds: float = 20.0) -> None:
+    def start(self, *, ready_seconds: float | None = 20.0) -> None:
         """Bind the socket, start every worker and wait until all answer; with no workers set, nothing is bound.
+
+        Args:
+            ready_seconds: Longest wait; None does not wait, since requests queue on the socket until a worker takes them.
 
         Raises:
             PortInUse: another process listens there; nothing was started.
@@ -123,6 +126,8 @@ class Fleet:
             self._spawn(seat)
         self._supervisor = threading.Thread(target=self._supervise, name="fleet", daemon=True)
         self._supervisor.start()
+        if ready_seconds is None:
+            return
         deadline = time.monotonic() + ready_seconds
         while any(view.status is None or not view.status.ready for view in self.workers()):
             if time.monotonic() > deadline:

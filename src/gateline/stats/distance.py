@@ -19,8 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import rel_entr
-from scipy.stats import chi2, kstwo
 
 Floats = NDArray[np.float64]
 
@@ -149,6 +147,8 @@ def js_divergence_from_counts(reference_counts: ArrayLike, current_counts: Array
         >>> js_divergence_from_counts([1, 0], [0, 1]).value
         1.0
     """
+    from scipy.special import rel_entr
+
     a, b = _counts(reference_counts, current_counts)
     definition = f"Jensen-Shannon divergence, base 2, on {len(a)} bins"
     if not a.sum() or not b.sum():
@@ -234,6 +234,8 @@ def chi2_homogeneity_from_counts(reference_counts: ArrayLike, current_counts: Ar
         >>> round(found.value, 6), found.noise_floor, round(found.p_value, 6)
         (2.020202, 1.0, 0.155218)
     """
+    from scipy.stats import chi2
+
     a, b = _counts(reference_counts, current_counts)
     definition = "Pearson chi2 of homogeneity (2 x B), no continuity correction"
     if not a.sum() or not b.sum():
@@ -249,6 +251,8 @@ def chi2_homogeneity_from_counts(reference_counts: ArrayLike, current_counts: Ar
 
 
 def _ks_distance(value: float, n: int, m: int, definition: str) -> Distance:
+    from scipy.stats import kstwo
+
     effective = max(1, round(n * m / (n + m)))
     return Distance(
         name="ks",

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 from gateline.stats.detector import DetectorState, detector_start, detector_update, log_mean_exp
 
@@ -176,6 +175,8 @@ def sample_ratio_p(canary: int, total: int, weight: float) -> float:
         >>> sample_ratio_p(200, 1000, 0.1) < 1e-6
         True
     """
+    from scipy.stats import binomtest
+
     if not 0 <= canary <= total or not 0 <= weight <= 1:
         raise ValueError(f"got {canary} canary requests of {total} at weight {weight}")
     if total == 0:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 Floats = NDArray[np.float64]
 
@@ -155,6 +154,8 @@ def units_needed(values: Floats, units: NDArray[Any], *, half_width: float, leve
         >>> units_needed(values, np.array([1, 2, 3, 4]), half_width=0.1)
         129
     """
+    from scipy.special import ndtri
+
     _check_options(level, 1)
     if not half_width > 0:
         raise ValueError(f"half_width must be above 0, got {half_width}")

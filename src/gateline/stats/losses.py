@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from gateline.stats.intervals import Interval, percentile_interval, unit_sums
 
@@ -87,6 +86,8 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
         >>> auc([1, 1], [0.1, 0.4])
         nan
     """
+    from scipy.stats import rankdata
+
     y, s = _pair(label, score)
     positives = float(y.sum())
     negatives = len(y) - positives

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateline.demo.chapters.training import FIRST_AS_OF, FIRST_HOLDOUT_DAYS
+from gateline.demo.chapters.training import FIRST_AS_OF, HOLDOUT_DAYS
 from gateline.demo.processes import wait_for
 from gateline.demo.runs import request_run
 from gateline.demo.stage import ENVIRONMENT, version_path
@@ -36,7 +36,7 @@ def tell(stage: Stage) -> None:
     rollout = release(stage, version["id"])
     say(f"the operator releases it to endpoint '{stage.model}': {rollout['reason']}", "ok")
     stage.facts["champion"] = version["id"]
-    settings = {"as_of": FIRST_AS_OF, "holdout_days": FIRST_HOLDOUT_DAYS, "compare": False, "register": "never"}
+    settings = {"as_of": FIRST_AS_OF, "holdout_days": HOLDOUT_DAYS, "compare": False, "register": "never"}
     stage.facts["challenger_run"] = request_run(stage, {**settings, "seed": CHALLENGER_SEED}, reason="An ordinary challenger.")
     _try_alias(stage)
 
@@ -66,10 +66,9 @@ def create_endpoint(stage: Stage) -> None:
     operator.put(f"/endpoints/{stage.model}/monitor", json=stage.settings["monitor"])
 
 
-def set_reference(stage: Stage, version: str, registration: dict[str, Any], scores: str) -> None:
-    """Say what the windows that a version answers are held against: its training rows, and its scores on the holdout."""
-    source = {"frame": registration["training_frame"], "scores": scores, "version": version}
-    stage.client("operator").put(f"/endpoints/{stage.model}/monitor/reference", json=source)
+def set_reference(stage: Stage, version: str, reference: dict[str, str]) -> None:
+    """Say what the windows that a version answers are held against: the newest rows before it, which it was judged on, and its scores."""
+    stage.client("operator").put(f"/endpoints/{stage.model}/monitor/reference", json={**reference, "version": version})
 
 
 def release(stage: Stage, version: str) -> dict[str, Any]:

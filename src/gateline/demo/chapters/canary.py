@@ -63,7 +63,7 @@ def _tell_harmless(stage: Stage, trained: dict[str, Any]) -> None:
         raise StepFailed(f"The harmless challenger was not let in: {ended['state']}. {ended['reason']}")
     say(f"promoted after {ended['decided_after']['requests']:,} requests; its predecessor goes on scoring in the shadow", "ok")
     more(ended["reason"])
-    set_reference(stage, version["id"], trained["registration"], trained["scores"])
+    set_reference(stage, version["id"], trained["reference"])
     begin_probation(stage, ended)
 
 

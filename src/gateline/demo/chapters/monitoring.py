@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def tell(stage: Stage) -> None:
     """Replay the rest of the year week by week and tell each closed window, candidate, verdict and rollout."""
     _declare_retraining(stage)
-    stage.facts |= {"waiting": [], "seen_runs": _run_ids(stage), "verdicts": [], "rolled_back": []}
+    stage.facts |= {"seen_runs": _run_ids(stage), "verdicts": [], "rolled_back": []}
     ends = week_ends()
     with stage.teller.progress(len(ends), "weeks") as bar:
         for end in ends:
@@ -29,7 +29,7 @@ def tell(stage: Stage) -> None:
                 stage.playing.play_remaining_labels()
             tell_week(stage, await_windows(stage, end))
             _follow_probation(stage)
-            _follow_candidates(stage, final=end == ends[-1])
+            _follow_candidates(stage)
             bar.advance(1, f"week to {iso(end)[:10]}")
     _tell_sum(stage)
 
@@ -66,7 +66,7 @@ def _end_canary(stage: Stage, rollout: dict[str, Any]) -> None:
     requests = rollout["decided_after"].get("requests", canary["sent"])
     if rollout["state"] in {"probation", "completed"}:
         stage.teller.say(f"{rollout['candidate']} is promoted after {requests:,} canary-phase requests; its predecessor scores along", "ok")
-        set_reference(stage, rollout["candidate"], canary["registration"], canary["scores"])
+        set_reference(stage, rollout["candidate"], canary["reference"])
         begin_probation(stage, rollout)
     else:
         stage.teller.say(
@@ -94,20 +94,13 @@ def _follow_probation(stage: Stage) -> None:
     stage.teller.more(rollout["reason"])
 
 
-def _follow_candidates(stage: Stage, *, final: bool) -> None:
-    """Tell runs that alerts asked for; a candidate asked for in an earlier week is judged now, and released when shown better."""
-    waiting: list[str] = stage.facts["waiting"]
-    due, stage.facts["waiting"] = (waiting, []) if stage.facts.get("canary") is None else ([], waiting)
-    for run_id in due:
-        _tell_candidate(stage, await_run(stage, run_id))
+def _follow_candidates(stage: Stage) -> None:
+    """Tell the runs that alerts have asked for, and what became of their candidates."""
     for run in _runs(stage):
         if run["id"] not in stage.facts["seen_runs"]:
             stage.facts["seen_runs"].add(run["id"])
-            stage.facts["waiting"].append(run["id"])
             stage.teller.say(f"the alert starts the training of a candidate as of {run['parameters']['as_of'][:10]}", "event")
-    if final:
-        for run_id in stage.facts["waiting"]:
-            _tell_candidate(stage, await_run(stage, run_id))
+            _tell_candidate(stage, await_run(stage, run["id"]))
 
 
 def _tell_candidate(stage: Stage, run: dict[str, Any]) -> None:
@@ -137,8 +130,7 @@ def _tell_candidate(stage: Stage, run: dict[str, Any]) -> None:
         begin_probation(stage, rollout)
         return
     stage.facts["canary"] = {
-        "rollout": rollout["id"], "state": rollout["state"], "step": rollout["step"], "sent": 0, "registration": result["registration"],
-        "scores": result["scores"],
+        "rollout": rollout["id"], "state": rollout["state"], "step": rollout["step"], "sent": 0, "reference": result["reference"],
     }  # fmt: skip
     say(f"{version} is approved by the validator and goes out as a canary", "event")
 

@@ -32,8 +32,7 @@ AFTER_ALLOWANCE = 12 * HOUR
 def tell(stage: Stage) -> None:
     """Prepare the requests, show that event times need a permission, and replay two weeks."""
     say = stage.teller.say
-    first = stage.facts["first"]
-    set_reference(stage, stage.facts["champion"], first["registration"], first["scores"])
+    set_reference(stage, stage.facts["champion"], stage.facts["first"]["reference"])
     cases = _cases(stage)
     target = Target(host=HOST, port=stage.serving_port, endpoint=stage.model, token=stage.tokens["replayer"])
     _refuse_others(stage, cases, target)

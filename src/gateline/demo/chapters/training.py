@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gateline.demo.stage import Stage
 
 FIRST_AS_OF = "2013-04-01T04:00:00Z"
-FIRST_HOLDOUT_DAYS = 21
+HOLDOUT_DAYS = 28
 MARKS = {"pass": "ok", "fail": "no", "error": "no", "inconclusive": "warn"}
 
 
@@ -21,7 +21,7 @@ def tell_training(stage: Stage) -> None:
     policy = stage.client("developer").post("/gate-policies", json={"policy": stage.settings["gates"]})
     say(f"the policy of the gates is on record before anybody trains: digest {policy['digest'][:16]}…", "ok")
     start_stock_client(stage)
-    first = {"as_of": FIRST_AS_OF, "holdout_days": FIRST_HOLDOUT_DAYS, "seed": 1, "compare": False, "register": "never"}
+    first = {"as_of": FIRST_AS_OF, "holdout_days": HOLDOUT_DAYS, "seed": 1, "compare": False, "register": "never"}
     run = await_run(stage, request_run(stage, first, reason="The first model."))
     result = run["result"]
     stage.facts |= {"first_run": run, "first": result}
@@ -29,7 +29,7 @@ def tell_training(stage: Stage) -> None:
     metrics = result["metrics"]
     say(
         f"trained on {metrics['training_rows']:,.0f} flights, {metrics['training_late_share']:.1%} of them late; on the "
-        f"{metrics['holdout_rows']:,.0f} of the newest {FIRST_HOLDOUT_DAYS} days: log loss {metrics['holdout_log_loss']:.4f}, "
+        f"{metrics['holdout_rows']:,.0f} of the newest {HOLDOUT_DAYS} days: log loss {metrics['holdout_log_loss']:.4f}, "
         f"AUC {metrics['holdout_auc']:.3f}",
         "ok",
     )

@@ -161,7 +161,7 @@ def conclude(gate: dict[str, Any], run_id: str, form: dict[str, str], metrics: d
     return {
         "run_id": run_id, "gate_run_id": gate["id"], "verdict": gate["verdict"], "model_version": version,
         "sentences": [one["sentence"] for one in gate["results"]], "metrics": metrics, "registration": body,
-        "scores": run.artifacts["evaluate"],
+        "reference": {"frame": run.artifacts["rows-between-2"], "scores": run.artifacts["evaluate"]},
     }  # fmt: skip
 
 

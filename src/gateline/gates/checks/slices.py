@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import stdtr
 
 from gateline.gates.checks.paired import Measurement, improvement_over_baseline, measure, too_little
 from gateline.gates.inputs import Floats, GateInputs
@@ -93,6 +92,8 @@ def chance_this_low(values: Floats, units: NDArray[np.int64], threshold: float) 
     >>> round(chance_this_low(np.array([0.0, 1.0] * 4), units, 0.5), 3)
     0.5
     """
+    from scipy.special import stdtr
+
     _, index = np.unique(units, return_inverse=True)
     clusters, rows = int(index.max()) + 1, len(values)
     mean = float(values.mean())

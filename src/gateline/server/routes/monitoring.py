@@ -51,7 +51,9 @@ class Comment(BaseModel):
 @router.post("/endpoints/{name}/labels", openapi_extra=permission(Permission.LABEL_WRITE))
 def record_labels(name: str, body: Labels, app: Application, caller: Caller) -> dict[str, Any]:
     """Record labels: all of the batch, or nothing when a row is wrong. The same labels again change nothing; a later one corrects."""
-    return app.monitoring.record_labels(caller.name, name, body.labels).as_dict()
+    receipt = app.monitoring.record_labels(caller.name, name, body.labels)
+    app.reconcilers.wake()
+    return receipt.as_dict()
 
 
 @router.put("/endpoints/{name}/monitor", openapi_extra=permission(Permission.MONITOR_WRITE))

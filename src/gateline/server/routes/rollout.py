@@ -35,7 +35,9 @@ class Reason(BaseModel):
 @router.post("/releases", status_code=201, openapi_extra=permission(Permission.MODEL_RELEASE))
 def release(body: ReleaseRequest, app: Application, caller: Caller) -> dict[str, Any]:
     """Start the rollout of an approved version."""
-    return app.rollouts.release(caller, body.model_version, body.endpoint, RolloutPlan.from_dict(body.plan)).as_dict()
+    released = app.rollouts.release(caller, body.model_version, body.endpoint, RolloutPlan.from_dict(body.plan))
+    app.reconcilers.wake()
+    return released.as_dict()
 
 
 @router.get("/rollouts", openapi_extra=permission(Permission.ROLLOUT_READ))
@@ -53,7 +55,9 @@ def show_rollout(rollout_id: str, app: Application, caller: Caller) -> dict[str,
 @router.post("/rollouts/{rollout_id}/rollback", openapi_extra=permission(Permission.ROLLOUT_CONTROL))
 def roll_back(rollout_id: str, body: Reason, app: Application, caller: Caller) -> dict[str, Any]:
     """Take a version back by hand; the route before it is published in the same transaction."""
-    return app.rollouts.roll_back(caller, rollout_id, body.reason).as_dict()
+    taken_back = app.rollouts.roll_back(caller, rollout_id, body.reason)
+    app.reconcilers.wake()
+    return taken_back.as_dict()
 
 
 @router.post("/rollouts/{rollout_id}/pause", openapi_extra=permission(Permission.ROLLOUT_CONTROL))
