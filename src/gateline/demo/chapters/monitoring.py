@@ -16,11 +16,13 @@ from gateline.kernel.errors import Conflict
 if TYPE_CHECKING:
     from gateline.demo.stage import Stage
 
+REVIEW_WEEKS = 2
+
 
 def tell(stage: Stage) -> None:
     """Replay the rest of the year week by week and tell each closed window, candidate, verdict and rollout."""
     _declare_retraining(stage)
-    stage.facts |= {"seen_runs": _run_ids(stage), "verdicts": [], "rolled_back": []}
+    stage.facts |= {"seen_runs": _run_ids(stage), "awaited": {}, "verdicts": [], "rolled_back": []}
     ends = week_ends()
     with stage.teller.progress(len(ends), "weeks") as bar:
         for end in ends:
@@ -31,6 +33,8 @@ def tell(stage: Stage) -> None:
             _follow_probation(stage)
             _follow_candidates(stage)
             bar.advance(1, f"week to {iso(end)[:10]}")
+    for run_id in list(stage.facts["awaited"]):
+        _take_up(stage, run_id)
     _tell_sum(stage)
 
 
@@ -50,7 +54,7 @@ def _play(stage: Stage, until: Instant) -> None:
     replay = stage.playing
     until = min(until, END)
     while (canary := stage.facts.get("canary")) is not None and not replay.schedule.exhausted:
-        canary["sent"] += replay.play_requests(CHUNK, until)
+        canary["sent"] += replay.play_requests(2 * CHUNK, until)
         rollout = await_canary(stage, canary["rollout"], (canary["state"], canary["step"]), canary["sent"])
         canary |= {"state": rollout["state"], "step": rollout["step"]}
         if rollout["state"] != "canary":
@@ -95,12 +99,23 @@ def _follow_probation(stage: Stage) -> None:
 
 
 def _follow_candidates(stage: Stage) -> None:
-    """Tell the runs that alerts have asked for, and what became of their candidates."""
+    """Tell the runs that alerts have asked for; the validator takes their candidates up two weeks later, while requests go on."""
+    awaited: dict[str, int] = stage.facts["awaited"]
+    for run_id in list(awaited):
+        awaited[run_id] -= 1
+        if awaited[run_id] == 0:
+            _take_up(stage, run_id)
     for run in _runs(stage):
         if run["id"] not in stage.facts["seen_runs"]:
             stage.facts["seen_runs"].add(run["id"])
+            awaited[run["id"]] = REVIEW_WEEKS
             stage.teller.say(f"the alert starts the training of a candidate as of {run['parameters']['as_of'][:10]}", "event")
-            _tell_candidate(stage, await_run(stage, run["id"]))
+
+
+def _take_up(stage: Stage, run_id: str) -> None:
+    """Wait for a run that was asked for, and tell what became of its candidate."""
+    del stage.facts["awaited"][run_id]
+    _tell_candidate(stage, await_run(stage, run_id))
 
 
 def _tell_candidate(stage: Stage, run: dict[str, Any]) -> None:

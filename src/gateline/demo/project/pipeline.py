@@ -171,7 +171,7 @@ def train(
     feature_view: str,
     model: str = "flight-delay",
     seed: int = 1,
-    train_days: int = 91,
+    train_days: int = 120,
     holdout_days: int = 28,
     compare: bool = True,
     register: str = "passed",
