@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateline.demo.chapters.approval import await_route
 from gateline.demo.processes import wait_for
 from gateline.kernel.clock import DAY, Instant, iso, parse_iso
+from gateline.kernel.errors import StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,20 @@ def get_rollout(stage: Stage, rollout_id: str) -> dict[str, Any]:
     """Return a rollout as the operator sees it."""
     found: dict[str, Any] = stage.client("operator").get(f"/rollouts/{rollout_id}")
     return found
+
+
+def await_route(stage: Stage) -> dict[str, Any]:
+    """Wait until every worker answers from the endpoint's newest route, and return the endpoint."""
+
+    def loaded() -> dict[str, Any] | None:
+        endpoint: dict[str, Any] = stage.client("operator").get(f"/endpoints/{stage.model}")
+        broken = [one["error"] for one in endpoint["workers"] if one["error"]]
+        if broken:
+            raise StepFailed(f"A worker refuses the route: {broken[0]}")
+        ready = [one for one in endpoint["workers"] if one["ready"] and one["generation"] == endpoint["generation"]]
+        return endpoint if ready and len(ready) == len(endpoint["workers"]) else None
+
+    return wait_for("the workers to load the route", loaded, seconds=60, children=stage.children)
 
 
 def await_windows(stage: Stage, end: Instant) -> list[dict[str, Any]]:

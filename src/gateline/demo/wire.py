@@ -144,7 +144,7 @@ class _Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the reason does not change what is done
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not change what is done
         if self._index is not None:
             self._feed.broken(self._index)
         if not self._feed.done.done():

@@ -51,7 +51,7 @@ def _known(where: str, kind: type, stored: object) -> dict[str, Any]:
     allowed = {one.name for one in fields(kind)}
     if unknown := sorted(str(name)[:40] for name in set(stored) - allowed):
         raise InvalidInput(f"{where} has unknown fields: {', '.join(unknown)}.")
-    return cast("dict[str, Any]", dict(stored))
+    return dict(stored)
 
 
 def check_plan(plan: MonitorPlan) -> MonitorPlan:

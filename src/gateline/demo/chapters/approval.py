@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateline.demo.chapters.training import FIRST_AS_OF, HOLDOUT_DAYS
+from gateline.demo.follow import await_route
 from gateline.demo.processes import wait_for
 from gateline.demo.runs import request_run
 from gateline.demo.stage import ENVIRONMENT, version_path
@@ -78,20 +79,6 @@ def release(stage: Stage, version: str) -> dict[str, Any]:
     await_route(stage)
     rollout: dict[str, Any] = stage.client("operator").get(f"/rollouts/{released['rollout_id']}")
     return rollout
-
-
-def await_route(stage: Stage) -> dict[str, Any]:
-    """Wait until every worker answers from the endpoint's newest route, and return the endpoint."""
-
-    def loaded() -> dict[str, Any] | None:
-        endpoint: dict[str, Any] = stage.client("operator").get(f"/endpoints/{stage.model}")
-        broken = [one["error"] for one in endpoint["workers"] if one["error"]]
-        if broken:
-            raise StepFailed(f"A worker refuses the route: {broken[0]}")
-        ready = [one for one in endpoint["workers"] if one["ready"] and one["generation"] == endpoint["generation"]]
-        return endpoint if ready and len(ready) == len(endpoint["workers"]) else None
-
-    return wait_for("the workers to load the route", loaded, seconds=60, children=stage.children)
 
 
 def _try_alias(stage: Stage) -> None:

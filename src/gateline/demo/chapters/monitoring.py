@@ -11,7 +11,6 @@ from gateline.demo.chapters.weeks import tell_week
 from gateline.demo.follow import await_canary, await_probation, await_windows
 from gateline.demo.runs import PIPELINE, await_run
 from gateline.kernel.clock import Instant, iso
-from gateline.kernel.errors import Conflict
 
 if TYPE_CHECKING:
     from gateline.demo.stage import Stage
@@ -96,6 +95,7 @@ def _follow_probation(stage: Stage) -> None:
     else:
         stage.teller.say(f"the probation of {rollout['candidate']} ends, it stays in production", "ok")
     stage.teller.more(rollout["reason"])
+    _release_waiting(stage, kept=rollout["state"] != "rolled_back")
 
 
 def _follow_candidates(stage: Stage) -> None:
@@ -135,19 +135,31 @@ def _tell_candidate(stage: Stage, run: dict[str, Any]) -> None:
         return
     version = result["model_version"]
     approve(stage, "validator", version, "Shown better than the champion on weeks that neither was trained on.")
-    try:
-        rollout = release(stage, version)
-    except Conflict as error:
-        say(f"{version} waits: {error.message}", "warn")
+    if stage.facts.get("probation") or stage.facts.get("canary"):
+        stage.facts["next"] = result
+        say(f"{version} is approved and waits: {stage.facts['champion']} is still on probation, and one change at a time is enough", "warn")
         return
-    stage.facts["probation"] = None
-    if rollout["state"] != "canary":
-        begin_probation(stage, rollout)
-        return
+    _release(stage, result)
+
+
+def _release(stage: Stage, result: dict[str, Any]) -> None:
+    """Release an approved candidate as a canary."""
+    rollout = release(stage, result["model_version"])
     stage.facts["canary"] = {
         "rollout": rollout["id"], "state": rollout["state"], "step": rollout["step"], "sent": 0, "reference": result["reference"],
     }  # fmt: skip
-    say(f"{version} is approved by the validator and goes out as a canary", "event")
+    stage.teller.say(f"{result['model_version']} is approved by the validator and goes out as a canary", "event")
+
+
+def _release_waiting(stage: Stage, *, kept: bool) -> None:
+    """After a probation: release the candidate that waited for it, unless what it was shown better than is gone."""
+    waiting = stage.facts.pop("next", None)
+    if waiting is None:
+        return
+    if kept:
+        _release(stage, waiting)
+    else:
+        stage.teller.say(f"{waiting['model_version']} is not released: it was compared with the version just taken back", "warn")
 
 
 def _runs(stage: Stage) -> list[dict[str, Any]]:
