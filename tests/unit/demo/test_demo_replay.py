@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from datetime import UTC, datetime
@@ -74,6 +75,7 @@ class Server:
 
     def __init__(self, *, break_first: int = 0, status: int = 200) -> None:
         self.seen: list[str] = []
+        self._handlers: set[asyncio.Task[None] | None] = set()
         self._break, self._status = break_first, status
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
@@ -92,6 +94,7 @@ class Server:
         self._loop.run_forever()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._handlers.add(task := asyncio.current_task())
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -107,10 +110,16 @@ class Server:
             return
         finally:
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            self._handlers.discard(task)
 
     def stop(self) -> None:
         async def close() -> None:
             self._server.close()
+            for task in (waiting := list(self._handlers)):
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
             await self._server.wait_closed()
 
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
