@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from gateline.kernel.clock import DAY, SimulatedClock
 from tests.support.watched import START, Watched
@@ -15,12 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateline.ledger import Ledger
-
-
-@pytest.fixture(autouse=True)
-def plain_logging() -> None:
-    """Forget the logging of an application that an earlier test built: its stream is closed."""
-    structlog.reset_defaults()
 
 
 @pytest.fixture
