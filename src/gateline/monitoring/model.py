@@ -70,7 +70,7 @@ class FeaturePlan:
 class DriftPolicy:
     """Policy G: when a distance is large, surprising and lasting enough to be an alarm.
 
-    Defaults come from 1,200 simulated windows without drift, none of which raised an alert (facts/drift.md, section 5).
+    Defaults come from 1,200 simulated windows without drift, none of which raised an alert (docs/explanation/alarms.md).
 
     Attributes:
         magnitude_min: Smallest KS or total variation distance worth a look, however certain (0 to 1).

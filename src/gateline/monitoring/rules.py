@@ -1,7 +1,7 @@
 """The decisions of monitoring: what drifts, what broke, and what becomes of an alert.
 
 Pure functions of measured numbers and a policy; nothing here reads a clock, a file or a generator. The policy on distributions is
-"G" of facts/drift.md, section 5: a distance must be large, beyond what the reference's own windows show, and surprising among all
+told in docs/explanation/alarms.md: a distance must be large, beyond what the reference's own windows show, and surprising among all
 features of the window; once is a warning, twice in three windows an alert.
 """
 
