@@ -11,14 +11,13 @@ import sqlite3
 import threading
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateline.adapters.mlflow.seal import RunSeal
 from gateline.kernel.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateline.adapters.mlflow.guard import Guard
     from gateline.adapters.mlflow.registry_store import GateRegistryStore
     from gateline.adapters.mlflow.stores import GateTrackingStore
@@ -98,8 +97,6 @@ def _set_environment(location: str, artifacts: Path) -> None:
 def _load(location: str, artifacts: Path, guard: Guard, seal: RunSeal) -> Loaded:
     # MLflow 3.17 imports a module of Starlette that warns of its removal; it pins the version it needs.
     warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
-    if location.startswith("sqlite:///"):
-        _use_wal(location.removeprefix("sqlite:///"))
     from mlflow.server import handlers
     from mlflow.server.fastapi_app import app
 
@@ -107,6 +104,8 @@ def _load(location: str, artifacts: Path, guard: Guard, seal: RunSeal) -> Loaded
     from gateline.adapters.mlflow.registry_store import GateRegistryStore
     from gateline.adapters.mlflow.stores import GateTrackingStore
 
+    if location.startswith("sqlite:///"):
+        _make_whole(Path(location.removeprefix("sqlite:///")))
     _migrate(location)
     registry = GateRegistryStore(location, guard=guard)
     tracking = GateTrackingStore(location, _ARTIFACT_ROOT, guard=guard, seal=seal, registered=registry.rests_on)
@@ -119,6 +118,20 @@ def _load(location: str, artifacts: Path, guard: Guard, seal: RunSeal) -> Loaded
         artifacts, guard=guard, seal=seal, tracking=tracking, registry=registry
     )
     return Loaded(app=app, tracking=tracking, registry=registry)
+
+
+def _make_whole(path: Path) -> None:
+    """Make an SQLite database that does not exist yet beside its place, and move it there when it is complete.
+
+    MLflow's first migration is not one transaction; interrupted half-way it could neither be used nor repeated.
+    """
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.new")
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+        _migrate(f"sqlite:///{fresh}")
+        fresh.replace(path)
+    _use_wal(str(path))
 
 
 def _migrate(location: str) -> None:
