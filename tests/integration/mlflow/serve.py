@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sys
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.kernel.clock import SystemClock
+from gateline.kernel.errors import Unavailable
 from gateline.kernel.records import Records, Row
 from gateline.kernel.settings import Settings
 from gateline.ledger import Ledger, SigningKey
@@ -40,7 +42,8 @@ def main(home: Path, port: int) -> None:
     before = resident_mb()
 
     def report() -> None:
-        mlflow.wait()
+        with contextlib.suppress(Unavailable):  # what failed is printed, so that a test fails and does not wait for ever
+            mlflow.wait()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(json.dumps({**mlflow.health(), "before_mb": before, "after_mb": resident_mb(), "peak_mb": peak}), flush=True)
 

@@ -35,10 +35,16 @@ def serving(home, **environment):
             yield f"http://127.0.0.1:{port}", process
         finally:
             process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def said_when_ready(process):
-    return next(json.loads(line) for line in process.stdout if line.startswith("{"))
+    """Read what the server prints once MLflow is ready; a library may have written to the same line before."""
+    return next(json.loads(line[line.index('{"state"') :]) for line in process.stdout if '{"state"' in line)
 
 
 def first_answer(url):
