@@ -19,22 +19,35 @@ REVIEW_WEEKS = 2
 
 
 def tell(stage: Stage) -> None:
-    """Replay the rest of the year week by week and tell each closed window, candidate, verdict and rollout."""
+    """Replay the rest of the year week by week and tell each closed window, candidate, verdict and rollout.
+
+    A week is told when the next one has been replayed: requests do not wait for the analysis of the week before.
+    """
     _declare_retraining(stage)
     stage.facts |= {"seen_runs": _run_ids(stage), "awaited": {}, "verdicts": [], "rolled_back": []}
     ends = week_ends()
+    untold: Instant | None = None
     with stage.teller.progress(len(ends), "weeks") as bar:
         for end in ends:
             _play(stage, label_stop(stage, end) + AFTER_ALLOWANCE)
             if stage.playing.schedule.exhausted:
                 stage.playing.play_remaining_labels()
-            tell_week(stage, await_windows(stage, end))
-            _follow_probation(stage)
-            _follow_candidates(stage)
+            if untold is not None:
+                _tell_week(stage, untold)
+            untold = end
             bar.advance(1, f"week to {iso(end)[:10]}")
+        if untold is not None:
+            _tell_week(stage, untold)
     for run_id in list(stage.facts["awaited"]):
         _take_up(stage, run_id)
     _tell_sum(stage)
+
+
+def _tell_week(stage: Stage, end: Instant) -> None:
+    """Tell a week once its windows are closed, and what follows from it."""
+    tell_week(stage, await_windows(stage, end))
+    _follow_probation(stage)
+    _follow_candidates(stage)
 
 
 def _declare_retraining(stage: Stage) -> None:
