@@ -18,6 +18,7 @@ from gateline.kernel.errors import Unavailable
 
 _ATTEMPTS_MAX = 3
 _CONNECT_SECONDS = 10.0
+_CLOSING_TURNS_MAX = 100
 _ANSWER_SECONDS = 60.0
 
 
@@ -51,6 +52,7 @@ class _Feed:
     """Hands out the requests of one batch and collects their answers."""
 
     def __init__(self, requests: Sequence[bytes], done: asyncio.Future[None]) -> None:
+        self.open: set[Any] = set()
         self.requests = requests
         self.answers = Answers()
         self.done = done
@@ -112,6 +114,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._feed.open.add(transport)
         self._parser = httptools.HttpResponseParser(self)
         self._send()
 
@@ -145,10 +148,25 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not change what is done
+        self._feed.open.discard(self._transport)
         if self._index is not None:
             self._feed.broken(self._index)
         if not self._feed.done.done():
             self._lost()
+
+
+async def _close(feed: _Feed, connecting: set[asyncio.Task[None]]) -> None:
+    """End what is still connecting or open, so that nothing is left to the collector."""
+    tasks = list(connecting)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for transport in list(feed.open):
+        transport.abort()
+    for _ in range(_CLOSING_TURNS_MAX):
+        if not feed.open:
+            return
+        await asyncio.sleep(0)
 
 
 async def _send_all(host: str, port: int, requests: Sequence[bytes], connections: int) -> Answers:
@@ -174,9 +192,11 @@ async def _send_all(host: str, port: int, requests: Sequence[bytes], connections
     try:
         async with asyncio.timeout(_ANSWER_SECONDS + len(requests) / 50):
             await feed.done
+        feed.answers.seconds = time.perf_counter() - started
     except TimeoutError as error:
         raise Unavailable(f"The inference workers at {host}:{port} left requests unanswered.") from error
-    feed.answers.seconds = time.perf_counter() - started
+    finally:
+        await _close(feed, pending)
     return feed.answers
 
 

@@ -20,9 +20,6 @@ from gateline.kernel.limits import LABEL_ROWS_MAX
 
 TARGET = Target(host="127.0.0.1", port=1, endpoint="flight-delay", token="secret")
 
-# Connections are broken on purpose here; asyncio reports the broken transports when they are collected, in whichever test runs then.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 def cases() -> Cases:
     def at(hour: int) -> datetime:
