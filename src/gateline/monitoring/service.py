@@ -11,6 +11,7 @@ from gateline.kernel.canonical import digest
 from gateline.kernel.clock import SECOND, iso
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.kernel.limits import PAGE_ROWS_MAX
+from gateline.kernel.passes import step_each
 from gateline.monitoring import alerts, store
 from gateline.monitoring.closing import ACTOR, WindowCloser
 from gateline.monitoring.labelling import Labelling
@@ -235,17 +236,17 @@ class Monitoring:
         """
         with self._ledger.records.read() as session:
             watched = store.plans(session)
-        total = 0
-        for endpoint, stored, origin in watched:
-            watermark = self.watermark(endpoint)
-            seen = (stored, origin, watermark)
-            if self._settled.get(endpoint) == seen:
-                continue
-            closed = self._reconcile(endpoint, plan_from_dict(stored), origin, watermark)
-            if not closed:
-                self._settled[endpoint] = seen
-            total += closed
-        return total
+        return step_each({one[0]: one for one in watched}, lambda one: self._reconcile_when_new(*one), what="closing windows")
+
+    def _reconcile_when_new(self, endpoint: str, stored: dict[str, Any], origin: int | None) -> int:
+        watermark = self.watermark(endpoint)
+        seen = (stored, origin, watermark)
+        if self._settled.get(endpoint) == seen:
+            return 0
+        closed = self._reconcile(endpoint, plan_from_dict(stored), origin, watermark)
+        if not closed:
+            self._settled[endpoint] = seen
+        return closed
 
     def _reconcile(self, endpoint: str, plan: MonitorPlan, origin: int | None, watermark: int | None) -> int:
         origin = self._open_windows(endpoint, plan) if origin is None else origin
@@ -255,7 +256,7 @@ class Monitoring:
         while closed < _WINDOWS_PER_PASS and (due := self._due(endpoint, plan, origin, watermark)) is not None:
             if not current:
                 # The log may hold predictions older than the watermark, which labels move too: read it first.
-                while self._serving.ingest() >= _INGESTED_AT_ONCE:
+                while self._serving.ingest(endpoint) >= _INGESTED_AT_ONCE:
                     pass
                 current = True
             if isinstance(due, Window):

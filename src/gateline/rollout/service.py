@@ -11,6 +11,7 @@ from gateline.access import Permission
 from gateline.kernel.clock import DAY, SECOND
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.ids import new_id
+from gateline.kernel.passes import step_each
 from gateline.rollout import store
 from gateline.rollout.analysis import CANARY, CHAMPION, PREDECESSOR, analyse, compare_with_predecessor, freeze_baseline
 from gateline.rollout.model import Baseline, Release, Rollout, RolloutPlan, RolloutState
@@ -139,13 +140,14 @@ class Rollouts:
         """Move each active rollout one step when new requests or labels allow it; return how many moved."""
         with self._ledger.records.read() as session:
             pending = [store.to_rollout(row) for row in store.active(session)]
-        moved = 0
-        for rollout in pending:
-            mark = self._observations.mark(rollout.endpoint)
-            if rollout.state is RolloutState.PAUSED or self._seen.get(rollout.id) == mark:
-                continue
-            moved += self._judge_canary(rollout) if rollout.state is RolloutState.CANARY else self._judge_probation(rollout)
-            self._seen[rollout.id] = mark
+        return step_each({rollout.id: rollout for rollout in pending}, self._judge_when_new, what="judging a rollout")
+
+    def _judge_when_new(self, rollout: Rollout) -> bool:
+        mark = self._observations.mark(rollout.endpoint)
+        if rollout.state is RolloutState.PAUSED or self._seen.get(rollout.id) == mark:
+            return False
+        moved = self._judge_canary(rollout) if rollout.state is RolloutState.CANARY else self._judge_probation(rollout)
+        self._seen[rollout.id] = mark
         return moved
 
     def _judge_canary(self, rollout: Rollout) -> bool:

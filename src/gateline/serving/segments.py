@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import func, select
 
 from gateline.kernel.canonical import sha256_file
-from gateline.kernel.errors import Conflict, GatelineError, IntegrityFailure, NotFound
+from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
 from gateline.kernel.files import storage_errors
 from gateline.lineage import Node
 from gateline.serving import store
@@ -237,17 +237,3 @@ def _to_prediction(row: dict[str, Any], segment: PredictionSegment) -> Predictio
     row["prediction_id"] = PredictionId(row["prediction_id"])
     row["event_time_source"] = EventTimeSource(row["event_time_source"])
     return Prediction(endpoint=segment.endpoint, segment=segment.id, features=features, **row)
-
-
-def ingest_all(segments: Segments, endpoints: Sequence[Endpoint]) -> int:
-    """Take the new records of every endpoint; trouble with one does not keep the others waiting, and is raised at the end."""
-    records, problem = 0, None
-    for endpoint in endpoints:
-        try:
-            records += segments.ingest(endpoint)
-        except GatelineError as error:
-            _log.error("predictions not ingested", endpoint=endpoint.name, error=str(error))
-            problem = error
-    if problem is not None:
-        raise problem
-    return records

@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from sqlalchemy import func, select
 
-from gateline.kernel.errors import Conflict, GatelineError, InvalidInput, NotFound
+from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.kernel.names import valid_name
+from gateline.kernel.passes import step_each
 from gateline.lineage import Node
 from gateline.serving import store
 from gateline.serving.fleet import read_statuses
 from gateline.serving.model import SERVING_DOCUMENT, Endpoint, Environment
 from gateline.serving.publish import grants, lay_out_form, route_document, route_path, stored_form, write_snapshot
 from gateline.serving.rules import check_endpoint, check_form, check_route
-from gateline.serving.segments import Segments, ingest_all
+from gateline.serving.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from gateline.lineage import Lineage
     from gateline.serving.model import FeatureSpec, Prediction, PredictionSegment, Route, RouteArm
     from gateline.serving.routing import GrantDocument
-
-_log = structlog.get_logger(__name__)
 
 
 class Serving:
@@ -172,21 +170,18 @@ class Serving:
             StorageFull: the disk is full; old snapshots stay in force.
             IntegrityFailure: a stored file of a form was changed; the old snapshot stays in force.
         """
-        tokens, written, problem = grants(self._tokens()), 0, None
+        tokens = grants(self._tokens())
         with self._lock:
-            for endpoint in self.endpoints():
-                state = (endpoint.generation, tokens)
-                path = route_path(self.folder, endpoint.name)
-                if endpoint.generation == 0 or (self._written.get(endpoint.name) == state and path.exists()):
-                    continue
-                try:
-                    written += self._write(endpoint, tokens)
-                    self._written[endpoint.name] = state
-                except GatelineError as error:
-                    _log.error("route not published", endpoint=endpoint.name, generation=endpoint.generation, error=str(error))
-                    problem = error
-        if problem is not None:
-            raise problem
+            endpoints = {endpoint.name: endpoint for endpoint in self.endpoints()}
+            return step_each(endpoints, lambda endpoint: self._write_when_new(endpoint, tokens), what="publishing a route")
+
+    def _write_when_new(self, endpoint: Endpoint, tokens: Sequence[GrantDocument]) -> bool:
+        state = (endpoint.generation, tokens)
+        path = route_path(self.folder, endpoint.name)
+        if endpoint.generation == 0 or (self._written.get(endpoint.name) == state and path.exists()):
+            return False
+        written = self._write(endpoint, tokens)
+        self._written[endpoint.name] = state
         return written
 
     def _write(self, endpoint: Endpoint, tokens: Sequence[GrantDocument]) -> bool:
@@ -217,16 +212,21 @@ class Serving:
             "watermark": watermark,
         }
 
-    def ingest(self) -> int:
+    def ingest(self, endpoint: str = "") -> int:
         """Move what is new in the worker logs into segments, at most one per endpoint and call; returns the number of records.
 
         Each acknowledged record gets into exactly one segment, after crashes too.
 
+        Args:
+            endpoint: Whose logs; those of every endpoint when it is empty.
+
         Raises:
+            NotFound: there is no such endpoint.
             IntegrityFailure: a log holds what no worker writes; the other endpoints were served.
             StorageFull: the disk is full; the records stay in the logs and are taken later.
         """
-        return ingest_all(self._segments, self.endpoints())
+        wanted = [self.endpoint(endpoint)] if endpoint else self.endpoints()
+        return step_each({one.name: one for one in wanted}, self._segments.ingest, what="taking in predictions")
 
     def segments(self, endpoint: str, *, after: int | None = None) -> list[PredictionSegment]:
         """Return the segments of an endpoint with an id greater than `after`, oldest first."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import struct
+import zlib
+
 import polars as pl
 import pytest
 
@@ -7,6 +10,7 @@ from gateline.kernel.clock import DAY, HOUR, iso
 from gateline.kernel.errors import Conflict, IntegrityFailure, InvalidInput, NotFound
 from gateline.monitoring import AlertState, Analysis, DriftPolicy, FeaturePlan, MonitorPlan, ReferenceSource, State
 from gateline.monitoring.store import WindowRow
+from gateline.serving.log import LogWriter
 from tests.support.watched import START, WEEK, week
 
 
@@ -249,6 +253,26 @@ def test_a_crash_between_analysis_and_commit_repeats_nothing_and_loses_nothing(w
     assert watched.monitoring.reconcile() == 2
     assert watched.monitoring.reconcile() == 0
     assert len(watched.entries("monitor.window.closed")) == 2
+
+
+def test_damage_in_the_log_of_one_endpoint_keeps_no_other_waiting(watched):
+    endpoint = watched.serving.endpoint(watched.name)
+    watched.serving.create_endpoint("owner", "another", model="m", features=endpoint.features, environment="prod", latency_ms_p99=50.0)
+    columns = [feature.name for feature in endpoint.features]
+    log = LogWriter(watched.serving.folder / "log" / "another", endpoint="another", worker="w0", features=columns, created_at=START)
+    log.close()
+    (path,) = (watched.serving.folder / "log" / "another").iterdir()
+    payload = b"nonsense under a right checksum"
+    order = struct.pack("<Q", 0)
+    path.write_bytes(path.read_bytes() + struct.pack("<II", len(payload), zlib.crc32(payload, zlib.crc32(order))) + order + payload)
+    watched.watch()
+    watched.serve(week(0))
+    watched.serve(week(1))
+    with pytest.raises(IntegrityFailure):
+        watched.serving.ingest()
+    watched.label(week(0))
+    assert watched.monitoring.reconcile() > 0
+    assert watched.monitoring.windows(watched.name)
 
 
 def test_two_control_planes_close_a_window_once(watched):
