@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -188,7 +189,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     feature_views = FeatureViews(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
-    gates = Gates(ledger, objects, lineage, score=score_matrix, probe=probe_latency)
+    gates = Gates(ledger, objects, lineage, score=partial(score_matrix, threads=os.cpu_count() or 1), probe=probe_latency)
     registry = Registry(
         ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_views=feature_views
     )

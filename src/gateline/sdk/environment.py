@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def describe_environment(folder: Path, *, seed: int | None = None) -> dict[str, 
         `packages_sha256` is the digest of every installed distribution with its version; `locks` maps each lock file of the folder to
         its SHA-256; `code` holds commit, whether the checkout is dirty, and the SHA-256 of what differs from the commit.
     """
-    packages = _packages()
+    packages = installed_packages()
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -76,9 +77,23 @@ def describe_code(folder: Path) -> dict[str, Any]:
 
 
 @functools.cache
-def _packages() -> dict[str, str]:
+def installed_packages() -> dict[str, str]:
+    """Return name to version of every installed distribution, by name; read again only when something was installed or removed."""
+    return dict(_packages(tuple(_changed(folder) for folder in sys.path)))
+
+
+@functools.lru_cache(maxsize=1)
+def _packages(_state: tuple[tuple[str, int], ...]) -> dict[str, str]:
     found = {one.name.lower().replace("_", "-"): one.version for one in distributions() if one.name}
     return dict(sorted(found.items()))
+
+
+def _changed(folder: str) -> tuple[str, int]:
+    """Return a folder of the search path with the time of its last change; installing a package changes it."""
+    try:
+        return folder, os.stat(folder or ".").st_mtime_ns  # noqa: PTH116 - entries of sys.path may be empty, which Path resolves otherwise
+    except OSError:
+        return folder, 0
 
 
 @functools.cache

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import digest, sha256_file
+from gateline.sdk.environment import installed_packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,7 @@ def code_digest(function: Callable[..., Any], project: Path) -> str:
 
 def environment_digest() -> str:
     """Return the digest of the Python version and of every installed distribution and its version."""
-    found = sorted({(one.name.lower(), one.version) for one in distributions() if one.name})
-    return digest("environment/1", {"python": list(sys.version_info[:3]), "distributions": [list(pair) for pair in found]})
+    return digest("environment/2", {"python": list(sys.version_info[:3]), "packages": installed_packages()})
 
 
 def _dump(node: ast.stmt, wanted: str) -> str:

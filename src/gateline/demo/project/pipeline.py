@@ -30,10 +30,11 @@ NEW_YORK = ZoneInfo("America/New_York")
 CATEGORICAL = flight_delay.categorical
 NUMERIC = tuple(name for name in flight_delay.features if name not in CATEGORICAL)
 COLUMNS = (*NUMERIC, *CATEGORICAL)
-ROUNDS = 200
+ROUNDS = 100
 SETTINGS = {
     "objective": "binary",
-    "learning_rate": 0.05,
+    "learning_rate": 0.1,
+    "max_bin": 63,
     "num_leaves": 31,
     "min_child_samples": 100,
     "feature_fraction": 0.8,
