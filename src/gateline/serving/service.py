@@ -175,7 +175,7 @@ class Serving:
             endpoints = {endpoint.name: endpoint for endpoint in self.endpoints()}
             return step_each(endpoints, lambda endpoint: self._write_when_new(endpoint, tokens), what="publishing a route")
 
-    def _write_when_new(self, endpoint: Endpoint, tokens: Sequence[GrantDocument]) -> bool:
+    def _write_when_new(self, endpoint: Endpoint, tokens: tuple[GrantDocument, ...]) -> bool:
         state = (endpoint.generation, tokens)
         path = route_path(self.folder, endpoint.name)
         if endpoint.generation == 0 or (self._written.get(endpoint.name) == state and path.exists()):
