@@ -1,6 +1,6 @@
 """Gateline: the whole MLOps loop with evidence.
 
-User code imports from here: `from gateline import step, pipeline, Client, FeatureView, Source, …`. Importing the package loads none of it;
+User code imports from here: `from gateline import step, pipeline, Client, FeatureSet, Source, …`. Importing the package loads none of it;
 each name is loaded when it is first used.
 """
 
@@ -14,7 +14,7 @@ from gateline.sdk.local import register_local
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateline.features.model import FeatureView, KnownAt, Label, Latest, Lookup, OnDemand, Source, Window, instant
+    from gateline.features.model import FeatureSet, KnownAt, Label, Latest, Lookup, OnDemand, Source, Window, instant
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
-    "FeatureView",
+    "FeatureSet",
     "GatelineError",
     "KnownAt",
     "Label",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "gateline.features.model": ("FeatureView", "KnownAt", "Label", "Latest", "Lookup", "OnDemand", "Source", "Window", "instant"),
+    "gateline.features.model": ("FeatureSet", "KnownAt", "Label", "Latest", "Lookup", "OnDemand", "Source", "Window", "instant"),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),

@@ -14,7 +14,7 @@ import structlog
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Datasets, ObjectStore
-from gateline.features import FeatureViews
+from gateline.features import FeatureSets
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
 from gateline.kernel.errors import GatelineError, InvalidInput, NotFound
@@ -58,7 +58,7 @@ class App:
     lineage: Lineage
     objects: ObjectStore
     datasets: Datasets
-    feature_views: FeatureViews
+    feature_sets: FeatureSets
     tracking: Tracking
     gates: Gates
     registry: Registry
@@ -186,12 +186,12 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     lineage = Lineage(records)
     objects = ObjectStore(settings.objects_path)
     datasets = Datasets(ledger, objects, lineage)
-    feature_views = FeatureViews(ledger, lineage, datasets)
+    feature_sets = FeatureSets(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
     gates = Gates(ledger, objects, lineage, score=partial(score_matrix, threads=os.cpu_count() or 1), probe=probe_latency)
     registry = Registry(
-        ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_views=feature_views
+        ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_sets=feature_sets
     )
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
     monitoring = Monitoring(ledger, objects, serving)
@@ -211,7 +211,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        feature_views=feature_views, tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
+        feature_sets=feature_sets, tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
         rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Datasets, feature views and the lock as users reach them: SDK, REST API and command line over a local folder."""
+"""Datasets, feature sets and the lock as users reach them: SDK, REST API and command line over a local folder."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from pathlib import Path
 import pytest
 
 from gateline.cli import main
-from gateline.features import KnownAt, view_from_dict
+from gateline.features import KnownAt, set_from_dict
 from gateline.kernel.errors import Conflict, InvalidInput, LockStale, NotFound, error_for
 from gateline.sdk.client import Client
 from gateline.sdk.data import dataset, datasets, register_dataset, table, verify_dataset
 from gateline.sdk.features import (
-    check_feature_view,
+    check_feature_set,
     compute_features,
-    feature_view,
-    feature_views,
-    project_feature_views,
-    register_feature_view,
+    feature_sets,
+    project_feature_sets,
+    register_feature_set,
 )
 from gateline.sdk.lockfile import check_lock, read_lock, write_lock
 from gateline.sdk.project import Project
 
 PROJECT = """
-from gateline.features import FeatureView, Label, Source, Window
+from gateline.features import FeatureSet, Label, Source, Window
 
 visits = Source(
     name="visits", dataset="visits",
     columns={"id": "id", "shop": "shop", "at": "at", "amount": "amount"},
     event_time="at", available_at="at",
 )
-spending = FeatureView(
+spending = FeatureSet(
     name="spending", spine=visits, entity="id", time="at",
     parts=(Window(name="spent", source=visits, key="shop", column="amount", aggregate="sum", window_seconds=3600),),
     label=Label(source=visits, sql="returned", available_at="settled"),
@@ -91,16 +90,16 @@ def test_data_and_features_go_through_the_api_and_back(client, folder):
     assert verify_dataset(client, "visits", 1) == version
     assert table(client, version).read_bytes() == table(client, "visits@1").read_bytes()
 
-    view = project_feature_views(load(folder))["spending"]
-    registered = register_feature_view(client, view)
-    assert registered.definition == view
-    assert register_feature_view(client, view) == registered == feature_view(client, "spending@1") == feature_views(client)[0]
+    spending = project_feature_sets(load(folder))["spending"]
+    registered = register_feature_set(client, spending)
+    assert registered.definition == spending
+    assert register_feature_set(client, spending) == registered == feature_set(client, "spending@1") == feature_sets(client)[0]
     assert compute_features(client, "spending")["spent"].to_list() == [5, 12, 9]
-    assert check_feature_view(client, registered) == []
+    assert check_feature_set(client, registered) == []
     with pytest.raises(NotFound):
         dataset(client, "visitors")
     with pytest.raises(NotFound):
-        feature_view(client, "spending", 7)
+        feature_set(client, "spending", 7)
 
 
 def test_a_damaged_copy_in_the_cache_is_fetched_again(client):
@@ -112,16 +111,16 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(client):
 
 def test_mistakes_come_back_with_their_facts(client, folder):
     visits(client)
-    view = project_feature_views(load(folder))["spending"]
-    leaky = replace(view, known_at=(KnownAt(dataset="visits", columns=("amount",), sql="settled"),))
+    spending = project_feature_sets(load(folder))["spending"]
+    leaky = replace(spending, known_at=(KnownAt(dataset="visits", columns=("amount",), sql="settled"),))
     with pytest.raises(InvalidInput, match="sees the future") as error:
-        register_feature_view(client, leaky)
+        register_feature_set(client, leaky)
     assert error.value.facts["leaks"][0]["kind"] == "before_known"
     with pytest.raises(error_for("invalid_input")):
-        client.post("/feature-views", json={"definition": view.as_dict(), "colour": "red"})
+        client.post("/feature-sets", json={"definition": spending.as_dict(), "colour": "red"})
     with pytest.raises(InvalidInput, match="'time' is missing"):
-        client.post("/feature-views", json={"definition": {name: value for name, value in view.as_dict().items() if name != "time"}})
-    assert view_from_dict(view.as_dict()) == view
+        client.post("/feature-sets", json={"definition": {name: value for name, value in spending.as_dict().items() if name != "time"}})
+    assert set_from_dict(spending.as_dict()) == spending
 
 
 def test_a_lock_holds_until_code_or_data_change_and_then_says_what_to_run(client, folder):
@@ -131,24 +130,24 @@ def test_a_lock_holds_until_code_or_data_change_and_then_says_what_to_run(client
         write_lock(client, load(folder))
     assert not (folder / "gateline.lock").exists()
     version = visits(client)
-    view = project_feature_views(load(folder))["spending"]
-    registered = register_feature_view(client, view)
+    spending = project_feature_sets(load(folder))["spending"]
+    registered = register_feature_set(client, spending)
     lock = write_lock(client, load(folder))
     assert dict(lock.datasets) == {"visits@1": version.digest}
-    assert dict(lock.feature_views) == {"spending@1": registered.digest}
+    assert dict(lock.feature_sets) == {"spending@1": registered.digest}
     text = (folder / "gateline.lock").read_text()
     assert check_lock(client, load(folder)) == lock == read_lock(folder)
 
     visits(client, licence="CC-BY-4.0")
     assert check_lock(client, load(folder)) == lock  # newer data alone changes nothing that the project uses
-    register_feature_view(client, view)
+    register_feature_set(client, spending)
     with pytest.raises(LockStale) as error:
         check_lock(client, load(folder))
     assert error.value.facts["differences"] == [
         "dataset version visits@1 is locked, but no longer used",
         "dataset version visits@2 is used, but not locked",
-        "feature view version spending@1 is locked, but no longer used",
-        "feature view version spending@2 is used, but not locked",
+        "feature set version spending@1 is locked, but no longer used",
+        "feature set version spending@2 is used, but not locked",
     ]
     assert error.value.next_step == "If that is meant, run: gateline lock"
     assert (folder / "gateline.lock").read_text() == text
@@ -191,7 +190,7 @@ def test_the_command_line_tells_the_same_story(folder, capsys):
 
 def test_a_changed_view_makes_the_lock_stale_on_the_command_line(folder, capsys, client):
     visits(client)
-    register_feature_view(client, project_feature_views(load(folder))["spending"])
+    register_feature_set(client, project_feature_sets(load(folder))["spending"])
     write_lock(client, load(folder))
     client.close()
     other = folder.parent / "changed"

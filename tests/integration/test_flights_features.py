@@ -11,7 +11,7 @@ import pytest
 
 from gateline.data import Datasets, ObjectStore
 from gateline.demo.project.features import ARRIVED, DEPARTED, SCHEDULED, departures, flight_delay, flights
-from gateline.features import FeatureView, FeatureViews, LeakKind, Source, Window, compute, find_leaks
+from gateline.features import FeatureSet, FeatureSets, LeakKind, Source, Window, compute, find_leaks
 from gateline.kernel.clock import SimulatedClock
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.records import Records
@@ -41,23 +41,23 @@ def datasets(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def views(datasets):
-    return FeatureViews(datasets._ledger, datasets._lineage, datasets)
+def feature_sets(datasets):
+    return FeatureSets(datasets._ledger, datasets._lineage, datasets)
 
 
 @pytest.fixture(scope="module")
-def version(views):
-    return views.register("developer", flight_delay)
+def version(feature_sets):
+    return feature_sets.register("developer", flight_delay)
 
 
 @pytest.fixture(scope="module")
-def tables(views, version):
-    return views.tables(version)
+def tables(feature_sets, version):
+    return feature_sets.tables(version)
 
 
 @pytest.fixture(scope="module")
-def frame(views, version):
-    return views.compute(version)
+def frame(feature_sets, version):
+    return feature_sets.compute(version)
 
 
 def correlation(frame: pl.DataFrame, feature: str) -> float:
@@ -101,13 +101,13 @@ def leaky_view():
     return replace(flight_delay, parts=parts)
 
 
-def test_an_injected_leaking_source_is_caught_and_not_registered(views, tables):
+def test_an_injected_leaking_source_is_caught_and_not_registered(feature_sets, tables):
     (leak,) = find_leaks(leaky_view(), tables, seed=1, rows=0)
     assert (leak.kind, leak.feature) == (LeakKind.BEFORE_KNOWN, "origin_delay_2h")
     assert "reads dep_delay of dataset 'flights', and source 'departures' declares them available at 'scheduled'" in leak.detail
     assert "128,432 of 328,521 rows are known only later, by up to 1,301 minutes" in leak.detail
     with pytest.raises(InvalidInput, match="sees the future"):
-        views.register("developer", leaky_view())
+        feature_sets.register("developer", leaky_view())
 
 
 def test_a_delay_known_too_early_lifts_the_correlation_with_the_label(frame, tables):
@@ -128,7 +128,7 @@ def test_an_arrival_delay_known_at_departure_reaches_the_correlation_of_the_comm
     spine = replace(flights, available_at="scheduled")
     label = replace(flight_delay.label, source=spine, sql="arr_delay")
 
-    def with_arrivals(source: Source) -> FeatureView:
+    def with_arrivals(source: Source) -> FeatureSet:
         part = Window(name="last_hour", source=source, key="origin", column="arr_delay", aggregate="mean", window_seconds=3600)
         return replace(flight_delay, spine=spine, time="scheduled", parts=(part,), label=label)
 

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "Live through the whole loop on a year of real flights."),
     "doctor": ("doctor:doctor", "Say what is wrong with this installation, and what to do about it."),
     "endpoint": ("endpoint:group", "Where predictions are asked for, and which version answers."),
-    "feature": ("feature:group", "Feature views: register, look at, check for leaks."),
+    "feature": ("feature:group", "Feature sets: register, look at, check for leaks."),
     "gate": ("gate:group", "What must be true of a model, and the verdicts."),
     "init": ("init:init", "Write a small project that runs as it is."),
     "label": ("monitor:label_group", "Record what became of predictions."),

@@ -1,4 +1,4 @@
-"""`gateline feature`: feature views and the search for leaks."""
+"""`gateline feature`: feature sets and the search for leaks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateline.kernel.errors import NotFound
 
 @click.group("feature")
 def group() -> None:
-    """Register, show and check feature views."""
+    """Register, show and check feature sets."""
 
 
 @group.command("register")
@@ -22,33 +22,33 @@ def group() -> None:
 @click.option("--project", type=click.Path(file_okay=False), default=".", help="Folder with gateline.toml. [default: this folder]")
 @click.pass_context
 def register(ctx: click.Context, names: tuple[str, ...], project: str) -> None:
-    """Register the feature views NAMES of the project, by default all that [features] of gateline.toml declares."""
-    from gateline.sdk.features import project_feature_views, register_feature_view
+    """Register the feature sets NAMES of the project, by default all that [features] of gateline.toml declares."""
+    from gateline.sdk.features import project_feature_sets, register_feature_set
     from gateline.sdk.project import Project
 
-    views = project_feature_views(Project.load(Path(project)))
-    if unknown := [name for name in names if name not in views]:
+    feature_sets = project_feature_sets(Project.load(Path(project)))
+    if unknown := [name for name in names if name not in feature_sets]:
         raise NotFound(
-            f"gateline.toml declares no feature view {', '.join(unknown)}.", next_step=f"It declares: {', '.join(views) or 'none'}."
+            f"gateline.toml declares no feature set {', '.join(unknown)}.", next_step=f"It declares: {', '.join(feature_sets) or 'none'}."
         )
     found = []
-    for name in names or views:
+    for name in names or feature_sets:
         progress(f"Checking {name} against its data …")
-        found.append(register_feature_view(client(ctx), views[name]))
+        found.append(register_feature_set(client(ctx), feature_sets[name]))
     lines = [
         f"{one.id}: {len(one.features)} features over {', '.join(one.dataset_versions.values())}, digest {one.digest}" for one in found
     ]
-    emit(ctx, [one.as_dict() for one in found], "\n".join(lines) or "gateline.toml declares no feature views under [features].")
+    emit(ctx, [one.as_dict() for one in found], "\n".join(lines) or "gateline.toml declares no feature sets under [features].")
 
 
 @group.command("list")
 @click.argument("name", required=False)
 @click.pass_context
 def list_versions(ctx: click.Context, name: str | None) -> None:
-    """List the versions of feature view NAME, or of all."""
-    from gateline.sdk.features import feature_views
+    """List the versions of feature set NAME, or of all."""
+    from gateline.sdk.features import feature_sets
 
-    found = feature_views(client(ctx), name)
+    found = feature_sets(client(ctx), name)
     rows: list[dict[str, Any]] = [
         {
             "version": one.id,
@@ -61,7 +61,7 @@ def list_versions(ctx: click.Context, name: str | None) -> None:
         for one in found
     ]
     columns = ["version", "features", "datasets", "digest", "registered", "by"]
-    emit(ctx, [one.as_dict() for one in found], lambda: table(rows, columns) if rows else "No feature view is registered.")
+    emit(ctx, [one.as_dict() for one in found], lambda: table(rows, columns) if rows else "No feature set is registered.")
 
 
 @group.command("show")
@@ -69,9 +69,9 @@ def list_versions(ctx: click.Context, name: str | None) -> None:
 @click.pass_context
 def show(ctx: click.Context, version: str) -> None:
     """Show VERSION (NAME for the newest, or NAME@NUMBER) with its features."""
-    from gateline.sdk.features import feature_view
+    from gateline.sdk.features import feature_set
 
-    found = feature_view(client(ctx), version)
+    found = feature_set(client(ctx), version)
     parts = {name: part for part in found.definition.parts for name in part.outputs}
     rows = [
         {
@@ -93,11 +93,11 @@ def show(ctx: click.Context, version: str) -> None:
 @click.pass_context
 def check(ctx: click.Context, version: str, rows: int, seed: int) -> None:
     """Search VERSION for features that see the future; exit status 3 when one does."""
-    from gateline.sdk.features import check_feature_view, feature_view
+    from gateline.sdk.features import check_feature_set, feature_set
 
     connection = client(ctx)
-    found = feature_view(connection, version)
-    leaks = check_feature_view(connection, found, seed=seed, rows=rows)
+    found = feature_set(connection, version)
+    leaks = check_feature_set(connection, found, seed=seed, rows=rows)
     good = (
         f"{found.id}: no feature sees the future (all declared times, and {rows} rows tried with what came later taken away and altered)."
     )

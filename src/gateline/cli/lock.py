@@ -14,11 +14,11 @@ from gateline.cli.output import client, emit
 @click.option("--project", type=click.Path(file_okay=False), default=".", help="Folder with gateline.toml. [default: this folder]")
 @click.pass_context
 def group(ctx: click.Context, check: bool, project: str) -> None:
-    """Pin the digests of the project's dataset and feature-view versions in gateline.lock."""
+    """Pin the digests of the project's dataset and feature-set versions in gateline.lock."""
     from gateline.sdk.lockfile import FILE_NAME, check_lock, write_lock
     from gateline.sdk.project import Project
 
     chosen = Project.load(Path(project))
     lock = (check_lock if check else write_lock)(client(ctx), chosen)
-    pinned = ", ".join([*sorted(lock.feature_views), *sorted(lock.datasets)]) or "nothing"
+    pinned = ", ".join([*sorted(lock.feature_sets), *sorted(lock.datasets)]) or "nothing"
     emit(ctx, lock.as_dict(), f"{FILE_NAME} {'holds' if check else 'written'}: it pins {pinned}.")

@@ -84,7 +84,7 @@ def _text(version: dict[str, Any]) -> str:
         "model files": version["digest"],
         "run": f"{version['run_id']} (snapshot {version['run_digest'][:12]})",
         "gates": gates,
-        "feature view": f"{version['feature_view']} ({version['feature_view_digest'][:12]})",
+        "feature set": f"{version['feature_set']} ({version['feature_set_digest'][:12]})",
         "datasets": ", ".join(f"{one} ({digest[:12]})" for one, digest in version["dataset_versions"].items()),
         "training rows": version["training_frame"],
         "trained on": f"{_time(version['trained_from'])} to {_time(version['trained_until'])}",

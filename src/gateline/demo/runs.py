@@ -17,7 +17,7 @@ RUN_SECONDS_MAX = 240.0
 
 def request_run(stage: Stage, parameters: dict[str, Any], *, reason: str) -> str:
     """Queue a run of the training pipeline as the developer and return its id."""
-    asked = {"feature_view": stage.facts["view"].id, "model": stage.model, **parameters}
+    asked = {"feature_set": stage.facts["feature_set"].id, "model": stage.model, **parameters}
     run = stage.client("developer").post(f"/pipelines/{PIPELINE}/runs", json={"parameters": asked, "reason": reason})
     return str(run["id"])
 

@@ -1,4 +1,4 @@
-"""Feature views: declarations, exact point-in-time computation, and the search for leaks.
+"""Feature sets: declarations, exact point-in-time computation, and the search for leaks.
 
 Declarations load nothing heavy: the service, and with it the database, and Polars come when they are first used.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.codec import version_from_dict, view_from_dict
+from gateline.features.codec import set_from_dict, version_from_dict
 from gateline.features.model import (
     Aggregate,
     FeatureColumn,
     FeatureKind,
-    FeatureView,
-    FeatureViewVersion,
-    FeatureViewVersionId,
+    FeatureSet,
+    FeatureSetVersion,
+    FeatureSetVersionId,
     KnownAt,
     Label,
     Latest,
@@ -31,17 +31,35 @@ from gateline.features.model import (
 if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
     from gateline.features.point_in_time import compute
-    from gateline.features.service import FeatureViews
+    from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate", "FeatureColumn", "FeatureKind", "FeatureView", "FeatureViewVersion", "FeatureViewVersionId", "FeatureViews", "KnownAt",
-    "Label", "Latest", "Leak", "LeakKind", "Lookup", "OnDemand", "Source", "Window", "compute", "find_leaks", "instant",
-    "version_from_dict", "view_from_dict",
+    "Aggregate",
+    "FeatureColumn",
+    "FeatureKind",
+    "FeatureSet",
+    "FeatureSetVersion",
+    "FeatureSetVersionId",
+    "FeatureSets",
+    "KnownAt",
+    "Label",
+    "Latest",
+    "Leak",
+    "LeakKind",
+    "Lookup",
+    "OnDemand",
+    "Source",
+    "Window",
+    "compute",
+    "find_leaks",
+    "instant",
+    "set_from_dict",
+    "version_from_dict",
 ]  # fmt: skip
 
 
 _HOMES = {
-    "FeatureViews": "gateline.features.service",
+    "FeatureSets": "gateline.features.service",
     "compute": "gateline.features.point_in_time",
     "find_leaks": "gateline.features.leaks",
 }

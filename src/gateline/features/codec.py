@@ -1,4 +1,4 @@
-"""Reading a feature view back from its canonical definition, strictly: unknown and missing fields are refused, all at once."""
+"""Reading a feature set back from its canonical definition, strictly: unknown and missing fields are refused, all at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gateline.data import DatasetVersionId
 from gateline.features.model import (
     FeatureColumn,
     FeatureKind,
-    FeatureView,
-    FeatureViewVersion,
-    FeatureViewVersionId,
+    FeatureSet,
+    FeatureSetVersion,
+    FeatureSetVersionId,
     KnownAt,
     Label,
     Latest,
@@ -37,8 +37,8 @@ _LISTS = frozenset({"tie_breaker", "key", "entity", "columns", "slices", "catego
 _MAPPINGS = frozenset({"features", "columns"})
 
 
-def view_from_dict(definition: Mapping[str, Any]) -> FeatureView:
-    """Return the view that `FeatureView.as_dict` described.
+def set_from_dict(definition: Mapping[str, Any]) -> FeatureSet:
+    """Return the set that `FeatureSet.as_dict` described.
 
     Raises:
         InvalidInput: fields are missing, unknown or of the wrong type; all are named.
@@ -60,26 +60,28 @@ def view_from_dict(definition: Mapping[str, Any]) -> FeatureView:
         raw = definition["label"]
         source = reader.source(sources, raw.get("source") if isinstance(raw, dict) else None, "label")
         label = reader.make(Label, {**raw, "source": source} if isinstance(raw, dict) else raw, "label")
-    view = reader.make(
-        FeatureView, {**plain, "spine": spine, "parts": parts, "on_demand": on_demand, "label": label, "known_at": known_at}, "view"
+    feature_set = reader.make(
+        FeatureSet, {**plain, "spine": spine, "parts": parts, "on_demand": on_demand, "label": label, "known_at": known_at}, "feature_set"
     )
-    if view is None or reader.mistakes:
+    if feature_set is None or reader.mistakes:
         refuse(name, reader.mistakes or ["it is incomplete"])
         raise AssertionError  # refuse raised
-    reader.mistakes += [f"source '{one}' is listed, but never used" for one in sources.keys() - {source.name for source in view.sources}]
+    reader.mistakes += [
+        f"source '{one}' is listed, but never used" for one in sources.keys() - {source.name for source in feature_set.sources}
+    ]
     refuse(name, reader.mistakes)
-    return view
+    return feature_set
 
 
-def version_from_dict(content: Mapping[str, Any]) -> FeatureViewVersion:
-    """Return the version that `FeatureViewVersion.as_dict` described; raises InvalidInput when its definition is broken."""
+def version_from_dict(content: Mapping[str, Any]) -> FeatureSetVersion:
+    """Return the version that `FeatureSetVersion.as_dict` described; raises InvalidInput when its definition is broken."""
     name, number = split_version_id(content["id"])
-    return FeatureViewVersion(
-        id=FeatureViewVersionId(content["id"]),
+    return FeatureSetVersion(
+        id=FeatureSetVersionId(content["id"]),
         name=name,
         version=number,
         digest=content["digest"],
-        definition=view_from_dict(content["definition"]),
+        definition=set_from_dict(content["definition"]),
         dataset_versions={dataset: DatasetVersionId(version) for dataset, version in content["dataset_versions"].items()},
         dataset_digests=dict(content["dataset_digests"]),
         features=tuple(FeatureColumn(name=one["name"], dtype=one["dtype"], kind=FeatureKind(one["kind"])) for one in content["features"]),

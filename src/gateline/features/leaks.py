@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gateline.features.expressions import INSTANT, roots
-from gateline.features.model import FeatureView, KnownAt, Leak, LeakKind, Source
+from gateline.features.model import FeatureSet, KnownAt, Leak, LeakKind, Source
 from gateline.features.point_in_time import Prepared, assemble, prepare
 from gateline.features.trial import tried_leaks
 from gateline.kernel.clock import MINUTE, iso
@@ -38,17 +38,17 @@ class _Use:
 
 
 def find_leaks(
-    view: FeatureView,
+    feature_set: FeatureSet,
     tables: Mapping[str, Path],
     *,
     seed: int,
     rows: int = 200,
-    assemble_rows: Callable[[FeatureView, Prepared], pl.DataFrame] = assemble,
+    assemble_rows: Callable[[FeatureSet, Prepared], pl.DataFrame] = assemble,
 ) -> list[Leak]:
-    """Search a view for leaks by meaning (every row) and by trial (`rows` sampled spine rows).
+    """Search a set for leaks by meaning (every row) and by trial (`rows` sampled spine rows).
 
     Args:
-        view: A valid view.
+        feature_set: A valid set.
         tables: Dataset name to the path of its table.
         seed: Seed of the sample.
         rows: Number of spine rows tried; 0 searches by meaning only.
@@ -57,62 +57,62 @@ def find_leaks(
     Returns:
         What was found, at most one leak for each kind and feature; nothing when no feature sees the future.
     """
-    prepared = prepare(view, tables)
-    found = [*declared_leaks(view, tables), *_late_requests(view, prepared)]
+    prepared = prepare(feature_set, tables)
+    found = [*declared_leaks(feature_set, tables), *_late_requests(feature_set, prepared)]
     if rows:
-        found += tried_leaks(view, prepared, seed=seed, rows=rows, assemble_rows=assemble_rows)
+        found += tried_leaks(feature_set, prepared, seed=seed, rows=rows, assemble_rows=assemble_rows)
     first: dict[tuple[LeakKind, str], Leak] = {}
     for leak in found:
         first.setdefault((leak.kind, leak.feature), leak)
     return list(first.values())
 
 
-def refuse_leaks(view: FeatureView, tables: Mapping[str, Path]) -> None:
-    """Refuse a view that leaks by meaning.
+def refuse_leaks(feature_set: FeatureSet, tables: Mapping[str, Path]) -> None:
+    """Refuse a set that leaks by meaning.
 
     Raises:
         InvalidInput: it does; every leak is named with its numbers.
     """
-    found = find_leaks(view, tables, seed=0, rows=0)
+    found = find_leaks(feature_set, tables, seed=0, rows=0)
     if found:
         raise InvalidInput(
-            f"Feature view '{view.name}' sees the future: {' '.join(leak.detail for leak in found)}",
+            f"Feature set '{feature_set.name}' sees the future: {' '.join(leak.detail for leak in found)}",
             next_step="Declare `available_at` as the time from which the values could be known.",
             facts={"leaks": [leak.as_dict() for leak in found]},
         )
 
 
-def declared_leaks(view: FeatureView, tables: Mapping[str, Path]) -> Iterator[Leak]:
+def declared_leaks(feature_set: FeatureSet, tables: Mapping[str, Path]) -> Iterator[Leak]:
     """Yield what contradicts the declared times, over every row of the datasets."""
-    for source in view.sources:
-        features = [name for part in view.parts if part.source == source for name in part.outputs]
+    for source in feature_set.sources:
+        features = [name for part in feature_set.parts if part.source == source for name in part.outputs]
         if features and not source.known_ahead:
             yield from _before_event(source, features, tables)
-    for use in _uses(view):
-        for fact in _facts(view, use.source.dataset):
+    for use in _uses(feature_set):
+        for fact in _facts(feature_set, use.source.dataset):
             if read := use.columns & set(fact.columns):
-                yield from _before_known(view, use, fact, sorted(read), tables)
+                yield from _before_known(feature_set, use, fact, sorted(read), tables)
 
 
-def _uses(view: FeatureView) -> Iterator[_Use]:
-    for part in view.parts:
+def _uses(feature_set: FeatureSet) -> Iterator[_Use]:
+    for part in feature_set.parts:
         shared = frozenset[str]().union(*(roots(part.source.columns[key]) for key in part.keys))
         if part.source.where is not None:
             shared |= roots(part.source.where)
         for name, alias in part.outputs.items():
             yield _Use(feature=name, source=part.source, columns=shared | roots(part.source.columns[alias]))
-    aliases = view.spine.columns
-    for name in view.columns:
-        yield _Use(feature=name, source=view.spine, columns=roots(aliases[name]))
-    for one in view.on_demand:
+    aliases = feature_set.spine.columns
+    for name in feature_set.columns:
+        yield _Use(feature=name, source=feature_set.spine, columns=roots(aliases[name]))
+    for one in feature_set.on_demand:
         columns = frozenset[str]().union(*(roots(aliases[alias]) for alias in roots(one.sql) if alias in aliases))
-        yield _Use(feature=one.name, source=view.spine, columns=columns)
+        yield _Use(feature=one.name, source=feature_set.spine, columns=columns)
 
 
-def _facts(view: FeatureView, dataset: str) -> list[KnownAt]:
+def _facts(feature_set: FeatureSet, dataset: str) -> list[KnownAt]:
     """Return what is known about the dataset's columns: declared facts, and that the label is known when it becomes available."""
-    facts = [fact for fact in view.known_at if fact.dataset == dataset]
-    label = view.label
+    facts = [fact for fact in feature_set.known_at if fact.dataset == dataset]
+    label = feature_set.label
     if label is not None and label.source.dataset == dataset:
         facts.append(KnownAt(dataset=dataset, columns=tuple(sorted(roots(label.sql))), sql=label.available_at))
     return facts
@@ -141,9 +141,9 @@ def _before_event(source: Source, features: list[str], tables: Mapping[str, Path
         )  # fmt: skip
 
 
-def _before_known(view: FeatureView, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
-    source, spine = use.source, use.source == view.spine
-    used_at = view.time if spine else source.available_at
+def _before_known(feature_set: FeatureSet, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
+    source, spine = use.source, use.source == feature_set.spine
+    used_at = feature_set.time if spine else source.available_at
     rows = _times(source, tables, used_at, __truth=fact.sql)
     present = pl.any_horizontal(pl.col(column).is_not_null() for column in read) & pl.col("__used").is_not_null()
     rows = rows.filter(present)
@@ -152,7 +152,7 @@ def _before_known(view: FeatureView, use: _Use, fact: KnownAt, read: list[str], 
         return
     row, t, minutes = _worst(early)
     when = "later, or never" if math.isinf(minutes) else f"later, by up to {minutes:,.0f} minutes"
-    used = f"uses them at t = '{view.time}'" if spine else f"declares them available at '{source.available_at}'"
+    used = f"uses them at t = '{feature_set.time}'" if spine else f"declares them available at '{source.available_at}'"
     yield Leak(
         kind=LeakKind.BEFORE_KNOWN, feature=use.feature, row=f"{source.dataset}[{row}]", t=t,
         detail=f"Feature '{use.feature}' reads {', '.join(read)} of dataset '{source.dataset}', and source '{source.name}' {used}, but "
@@ -171,21 +171,21 @@ def _worst(early: pl.DataFrame) -> tuple[int, int, float]:
     return int(row), int(t), math.inf if by is None else by / MINUTE
 
 
-def _late_requests(view: FeatureView, prepared: Prepared) -> list[Leak]:
+def _late_requests(feature_set: FeatureSet, prepared: Prepared) -> list[Leak]:
     """Return a leak for the spine's own features when its rows are declared available only after `t`."""
-    used = [*view.columns, *(one.name for one in view.on_demand)]
-    available = view.spine.available_at
+    used = [*feature_set.columns, *(one.name for one in feature_set.on_demand)]
+    available = feature_set.spine.available_at
     rows = prepared.spine.with_row_index("__row")
-    late = rows.filter((pl.col(available) > pl.col(view.time)) | pl.col(available).is_null())
+    late = rows.filter((pl.col(available) > pl.col(feature_set.time)) | pl.col(available).is_null())
     if late.is_empty() or not used:
         return []
     first = late.row(0, named=True)
-    t = round(first[view.time].timestamp() * 1_000_000)
+    t = round(first[feature_set.time].timestamp() * 1_000_000)
     return [
         Leak(
-            kind=LeakKind.REQUEST_TOO_EARLY, feature=name, row=f"{view.spine.name}[{first['__row']}]", t=t,
-            detail=f"Feature '{name}' comes with the request, but {late.height:,} of {rows.height:,} rows of the spine '{view.spine.name}' "
-            f"are available only after t = '{view.time}' (row {first['__row']}, t {iso(t)}).",
+            kind=LeakKind.REQUEST_TOO_EARLY, feature=name, row=f"{feature_set.spine.name}[{first['__row']}]", t=t,
+            detail=f"Feature '{name}' comes with the request, but {late.height:,} of {rows.height:,} rows of the spine "
+            f"'{feature_set.spine.name}' are available only after t = '{feature_set.time}' (row {first['__row']}, t {iso(t)}).",
         )
         for name in used
     ]  # fmt: skip

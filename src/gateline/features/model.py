@@ -15,7 +15,7 @@ from gateline.data.model import DatasetVersionId
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant, iso, parse_iso
 
-FeatureViewVersionId = NewType("FeatureViewVersionId", str)
+FeatureSetVersionId = NewType("FeatureSetVersionId", str)
 
 
 def instant(text: str) -> str:
@@ -51,8 +51,8 @@ class Source:
     Rows without event time or availability are never used; NaN and infinities count as missing.
 
     Attributes:
-        name: Unique within the view.
-        dataset: Name of the dataset; its version is pinned when the view is registered.
+        name: Unique within the set.
+        dataset: Name of the dataset; its version is pinned when the set is registered.
         columns: Alias to expression over the dataset's columns.
         event_time: Alias of the time the row speaks of.
         available_at: Alias of the time the row could be known first.
@@ -83,7 +83,7 @@ class Latest:
     """The newest row of a key that was available at `t - offset`: greatest event time, then availability, then tie-breaker.
 
     Attributes:
-        name: Unique within the view.
+        name: Unique within the set.
         source: Where the rows come from.
         key: Aliases that row and spine share.
         features: Feature name to source alias.
@@ -167,7 +167,7 @@ class Lookup:
     """Columns of a reference table with one row per key, as far as that row was available at `t`.
 
     Attributes:
-        name: Unique within the view.
+        name: Unique within the set.
         source: The table; often its `available_at` is one fixed `instant`.
         key: Aliases that table and spine share; unique in the table.
         features: Feature name to source alias.
@@ -250,23 +250,23 @@ class KnownAt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureView:
+class FeatureSet:
     """A named set of features with their label: one row for each row of the spine.
 
     Attributes:
-        name: Name of the view.
+        name: Name of the set.
         spine: The requests: who is asked about and when. Its columns must be available at `time`.
         entity: Spine aliases that identify a row; together they give `row_id`.
         time: Spine alias of `t`, the time at which the features are taken.
         parts: Features from sources.
         columns: Spine aliases that are features as they are.
         on_demand: Features computed from the row.
-        label: What is predicted; None for a view that only serves.
+        label: What is predicted; None for a set that only serves.
         unit: Spine alias of the dependence unit that intervals resample, such as the day.
         slices: Spine aliases by which quality is looked at.
         categorical: Features whose values are categories.
         known_at: Facts about when columns of the datasets are known.
-        description: What the view is for.
+        description: What the set is for.
     """
 
     name: str
@@ -308,7 +308,7 @@ class FeatureView:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names of the datasets that the view reads, sorted."""
+        """Names of the datasets that the set reads, sorted."""
         return tuple(sorted({source.dataset for source in self.sources}))
 
     def as_dict(self) -> dict[str, Any]:
@@ -333,7 +333,7 @@ class FeatureView:
     @property
     def digest(self) -> str:
         """Digest of the definition, which changes with every field."""
-        return digest("feature_view", self.as_dict())
+        return digest("feature_set", self.as_dict())
 
 
 class FeatureKind(StrEnum):
@@ -372,7 +372,7 @@ class Leak:
     Attributes:
         kind: How.
         feature: Which feature.
-        row: An example: a row id of the view, or `dataset[row number]`, counted from 0.
+        row: An example: a row id of the set, or `dataset[row number]`, counted from 0.
         t: The time at which that row uses the value, in UTC microseconds.
         detail: A sentence with the numbers.
     """
@@ -389,24 +389,24 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureViewVersion:
-    """One immutable version of a feature view: its definition, and the dataset versions it reads.
+class FeatureSetVersion:
+    """One immutable version of a feature set: its definition, and the dataset versions it reads.
 
     Attributes:
         id: Name and number, such as `flight_delay@1`.
         digest: Digest of definition and dataset versions.
-        definition: The view.
+        definition: The set.
         dataset_versions: Dataset name to the pinned version.
         dataset_digests: Dataset name to the digest of the pinned version.
-        features: The features with their types, in the order of the view.
+        features: The features with their types, in the order of the set.
         created_at: UTC microseconds.
     """
 
-    id: FeatureViewVersionId
+    id: FeatureSetVersionId
     name: str
     version: int
     digest: str
-    definition: FeatureView
+    definition: FeatureSet
     dataset_versions: Mapping[str, DatasetVersionId]
     dataset_digests: Mapping[str, str]
     features: tuple[FeatureColumn, ...]

@@ -1,4 +1,4 @@
-"""Computing a feature view with Polars: exact, in one pass per source and key, every spine row exactly once and in order.
+"""Computing a feature set with Polars: exact, in one pass per source and key, every spine row exactly once and in order.
 
 Where rows became available is found by as-of joins on positions in the sorted source; counts and sums of whole numbers are differences
 of running totals (exact in 64 bits); sums of fractions, minima and maxima are taken over a tree of partial results, so that no large
@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, ROW, source_frame, typed
-from gateline.features.model import Aggregate, FeatureView, Latest, Lookup, Source, Window
+from gateline.features.model import Aggregate, FeatureSet, Latest, Lookup, Source, Window
 from gateline.features.ranges import range_reduce
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import InvalidInput, NotFound
@@ -34,17 +34,17 @@ Kind = TypeVar("Kind", Window, Latest)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What a view is computed from: the spine in order, with label columns, and the usable rows of every other source."""
+    """What a set is computed from: the spine in order, with label columns, and the usable rows of every other source."""
 
     spine: pl.DataFrame
     sources: Mapping[str, pl.DataFrame]
 
 
-def compute(view: FeatureView, tables: Mapping[str, Path]) -> pl.DataFrame:
-    """Compute a view over the Parquet tables of its datasets.
+def compute(feature_set: FeatureSet, tables: Mapping[str, Path]) -> pl.DataFrame:
+    """Compute a set over the Parquet tables of its datasets.
 
     Args:
-        view: A valid view (see `FeatureViews.register`).
+        feature_set: A valid set (see `FeatureSets.register`).
         tables: Dataset name to the path of its table.
 
     Returns:
@@ -56,55 +56,63 @@ def compute(view: FeatureView, tables: Mapping[str, Path]) -> pl.DataFrame:
         NotFound: a table is missing.
         InvalidInput: rows repeat an entity, lack `t`, entity or unit, or a lookup table repeats a key.
     """
-    return assemble(view, prepare(view, tables))
+    return assemble(feature_set, prepare(feature_set, tables))
 
 
-def prepare(view: FeatureView, tables: Mapping[str, Path]) -> Prepared:
+def prepare(feature_set: FeatureSet, tables: Mapping[str, Path]) -> Prepared:
     """Read the spine and every source from the tables; raises as `compute` does."""
-    missing = sorted(set(view.datasets) - tables.keys())
+    missing = sorted(set(feature_set.datasets) - tables.keys())
     if missing:
-        raise NotFound(f"No table is given for the datasets {', '.join(missing)} of view '{view.name}'.", next_step="Give all tables.")
-    sources = {source.name: _usable(source, tables) for source in view.sources if any(part.source == source for part in view.parts)}
-    return Prepared(spine=_spine(view, tables), sources=sources)
+        raise NotFound(
+            f"No table is given for the datasets {', '.join(missing)} of set '{feature_set.name}'.", next_step="Give all tables."
+        )
+    sources = {
+        source.name: _usable(source, tables) for source in feature_set.sources if any(part.source == source for part in feature_set.parts)
+    }
+    return Prepared(spine=_spine(feature_set, tables), sources=sources)
 
 
-def assemble(view: FeatureView, prepared: Prepared) -> pl.DataFrame:
+def assemble(feature_set: FeatureSet, prepared: Prepared) -> pl.DataFrame:
     """Compute the features of prepared rows; the pure middle of `compute`, which `find_leaks` calls with rows taken away."""
-    rows = prepared.spine.with_row_index(ROW).with_columns(pl.col(view.time).dt.timestamp("us").alias(_T))
-    ordered = rows.select(ROW, _T, *_part_keys(view)).sort(_T, ROW)
+    rows = prepared.spine.with_row_index(ROW).with_columns(pl.col(feature_set.time).dt.timestamp("us").alias(_T))
+    ordered = rows.select(ROW, _T, *_part_keys(feature_set)).sort(_T, ROW)
     columns: list[pl.Series] = []
-    for (name, key), windows in _grouped(view, Window).items():
+    for (name, key), windows in _grouped(feature_set, Window).items():
         columns += _windows(ordered, prepared.sources[name], key, windows)
-    for (name, key), latest in _grouped(view, Latest).items():
+    for (name, key), latest in _grouped(feature_set, Latest).items():
         columns += _latest(ordered, prepared.sources[name], key, latest)
-    for part in view.parts:
+    for part in feature_set.parts:
         if isinstance(part, Lookup):
             columns += _lookup(ordered, prepared.sources[part.source.name], part)
     features = pl.DataFrame([ordered[ROW], *columns]).sort(ROW).drop(ROW)
     full = pl.concat([rows, features], how="horizontal")
     schema = dict(full.schema)
-    demanded = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in view.on_demand).collect_schema() if view.on_demand else {}
-    fresh = [typed(pl.sql_expr(one.sql), demanded[one.name]).alias(one.name) for one in view.on_demand]
+    demanded = (
+        full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in feature_set.on_demand).collect_schema()
+        if feature_set.on_demand
+        else {}
+    )
+    fresh = [typed(pl.sql_expr(one.sql), demanded[one.name]).alias(one.name) for one in feature_set.on_demand]
     full = full.with_columns(fresh)
-    return _output(view, full, schema)
+    return _output(feature_set, full, schema)
 
 
-def _spine(view: FeatureView, tables: Mapping[str, Path]) -> pl.DataFrame:
-    own = view.label is not None and view.label.source == view.spine
-    extra = {LABEL: view.label.sql, LABEL_AT: view.label.available_at} if view.label is not None and own else None
-    spine = source_frame(view.spine, tables[view.spine.dataset], extra)
-    _check_spine(view, spine)
-    if view.label is None or own:
+def _spine(feature_set: FeatureSet, tables: Mapping[str, Path]) -> pl.DataFrame:
+    own = feature_set.label is not None and feature_set.label.source == feature_set.spine
+    extra = {LABEL: feature_set.label.sql, LABEL_AT: feature_set.label.available_at} if feature_set.label is not None and own else None
+    spine = source_frame(feature_set.spine, tables[feature_set.spine.dataset], extra)
+    _check_spine(feature_set, spine)
+    if feature_set.label is None or own:
         return spine
-    source = view.label.source
-    labels = source_frame(source, tables[source.dataset], {LABEL: view.label.sql, LABEL_AT: view.label.available_at})
-    labels = labels.select(*view.entities, LABEL, LABEL_AT).drop_nulls(list(view.entities))
-    _check_unique(labels, view.entities, f"the label's source '{source.name}'")
-    return spine.join(labels, on=list(view.entities), how="left", maintain_order="left", validate="m:1")
+    source = feature_set.label.source
+    labels = source_frame(source, tables[source.dataset], {LABEL: feature_set.label.sql, LABEL_AT: feature_set.label.available_at})
+    labels = labels.select(*feature_set.entities, LABEL, LABEL_AT).drop_nulls(list(feature_set.entities))
+    _check_unique(labels, feature_set.entities, f"the label's source '{source.name}'")
+    return spine.join(labels, on=list(feature_set.entities), how="left", maintain_order="left", validate="m:1")
 
 
-def _check_spine(view: FeatureView, spine: pl.DataFrame) -> None:
-    needed = dict.fromkeys((view.time, *view.entities, *((view.unit,) if view.unit else ())))
+def _check_spine(feature_set: FeatureSet, spine: pl.DataFrame) -> None:
+    needed = dict.fromkeys((feature_set.time, *feature_set.entities, *((feature_set.unit,) if feature_set.unit else ())))
     mistakes = [
         f"{count:,} rows have no '{alias}', first row {spine[alias].is_null().arg_max()}"
         for alias in needed
@@ -112,11 +120,11 @@ def _check_spine(view: FeatureView, spine: pl.DataFrame) -> None:
     ]
     if mistakes:
         raise InvalidInput(
-            f"The spine '{view.spine.name}' of view '{view.name}' is incomplete: {'; '.join(mistakes)}.",
+            f"The spine '{feature_set.spine.name}' of set '{feature_set.name}' is incomplete: {'; '.join(mistakes)}.",
             next_step="Leave such rows out with `where`, or correct the expressions.",
         )
-    ids = spine.select(row_id(view, dict(spine.schema)).alias("row_id"))
-    _check_unique(ids, ("row_id",), f"the spine '{view.spine.name}'")
+    ids = spine.select(row_id(feature_set, dict(spine.schema)).alias("row_id"))
+    _check_unique(ids, ("row_id",), f"the spine '{feature_set.spine.name}'")
 
 
 def _check_unique(frame: pl.DataFrame, key: tuple[str, ...], what: str) -> None:
@@ -134,13 +142,13 @@ def _usable(source: Source, tables: Mapping[str, Path]) -> pl.DataFrame:
     return frame.drop_nulls([source.event_time, source.available_at])
 
 
-def _part_keys(view: FeatureView) -> list[str]:
-    return list(dict.fromkeys(key for part in view.parts for key in part.keys))
+def _part_keys(feature_set: FeatureSet) -> list[str]:
+    return list(dict.fromkeys(key for part in feature_set.parts for key in part.keys))
 
 
-def _grouped(view: FeatureView, kind: type[Kind]) -> dict[tuple[str, tuple[str, ...]], list[Kind]]:
+def _grouped(feature_set: FeatureSet, kind: type[Kind]) -> dict[tuple[str, tuple[str, ...]], list[Kind]]:
     groups: dict[tuple[str, tuple[str, ...]], list[Kind]] = defaultdict(list)
-    for part in view.parts:
+    for part in feature_set.parts:
         if isinstance(part, kind):
             groups[part.source.name, part.keys].append(part)
     return groups
@@ -277,27 +285,27 @@ def _lookup(rows: pl.DataFrame, frame: pl.DataFrame, part: Lookup) -> list[pl.Se
     return list(joined.select(pl.when(known).then(pl.col(f"__out_{name}")).alias(name) for name in part.outputs))
 
 
-def _output(view: FeatureView, full: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def _output(feature_set: FeatureSet, full: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return the columns of the result in their order."""
     columns = {
-        "row_id": row_id(view, schema),
-        "t": pl.col(view.time),
-        **{name: pl.col(name) for name in (*view.entities, *view.features)},
+        "row_id": row_id(feature_set, schema),
+        "t": pl.col(feature_set.time),
+        **{name: pl.col(name) for name in (*feature_set.entities, *feature_set.features)},
     }
-    if view.label is not None:
+    if feature_set.label is not None:
         columns["label"] = pl.col(LABEL).cast(pl.Int64) if schema[LABEL] == pl.Boolean else pl.col(LABEL)
         columns["label_available_at"] = pl.when(pl.col(LABEL).is_not_null()).then(pl.col(LABEL_AT))
-    if view.unit:
-        columns["unit"] = pl.col(view.unit).cast(pl.String)
-    for name in view.slices:
+    if feature_set.unit:
+        columns["unit"] = pl.col(feature_set.unit).cast(pl.String)
+    for name in feature_set.slices:
         columns.setdefault(name, pl.col(name))
     return full.select(expression.alias(name) for name, expression in columns.items())
 
 
-def row_id(view: FeatureView, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+def row_id(feature_set: FeatureSet, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     """Return the expression of the row id: the entity's values as text, joined by `|`; time stamps as 2013-01-01T10:15:00.000000Z."""
     texts = [
         pl.col(alias).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if schema[alias] == INSTANT else pl.col(alias).cast(pl.String)
-        for alias in view.entities
+        for alias in feature_set.entities
     ]
     return pl.concat_str(texts, separator="|")

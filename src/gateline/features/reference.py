@@ -1,4 +1,4 @@
-"""The meaning of a feature view in plain Python, row by row: slow, short, and the oracle that the fast computation is tested against."""
+"""The meaning of a feature set in plain Python, row by row: slow, short, and the oracle that the fast computation is tested against."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.model import Aggregate, FeatureView, Latest, Lookup, Window
+from gateline.features.model import Aggregate, FeatureSet, Latest, Lookup, Window
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 
-def reference_features(view: FeatureView, prepared: Prepared) -> list[Record]:
+def reference_features(feature_set: FeatureSet, prepared: Prepared) -> list[Record]:
     """Return, for each spine row in order, the features of all parts by name. Time is rows × source rows."""
     sources = {name: frame.to_dicts() for name, frame in prepared.sources.items()}
     result = []
     for row in prepared.spine.iter_rows(named=True):
         values: Record = {}
-        for part in view.parts:
+        for part in feature_set.parts:
             matching = [event for event in sources[part.source.name] if _matches(event, row, part.keys)]
-            values |= _part(part, matching, row[view.time])
+            values |= _part(part, matching, row[feature_set.time])
         result.append(values)
     return result
 

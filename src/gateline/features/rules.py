@@ -7,7 +7,7 @@ from collections import Counter
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.model import Aggregate, FeatureView, Latest, Source, Window
+from gateline.features.model import Aggregate, FeatureSet, Latest, Source, Window
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.limits import TEXT_LENGTH_MAX
@@ -62,73 +62,78 @@ def expression_mistakes(sql: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def expressions(view: FeatureView) -> Iterator[tuple[str, str]]:
-    """Yield (where, expression) for every expression of the view."""
-    for source in view.sources:
+def expressions(feature_set: FeatureSet) -> Iterator[tuple[str, str]]:
+    """Yield (where, expression) for every expression of the set."""
+    for source in feature_set.sources:
         for alias, sql in source.columns.items():
             yield f"source '{source.name}', column '{alias}'", sql
         if source.where is not None:
             yield f"source '{source.name}', where", source.where
-    for one in view.on_demand:
+    for one in feature_set.on_demand:
         yield f"on-demand feature '{one.name}'", one.sql
-    if view.label is not None:
-        yield "label", view.label.sql
-        yield "label, available_at", view.label.available_at
-    for fact in view.known_at:
+    if feature_set.label is not None:
+        yield "label", feature_set.label.sql
+        yield "label, available_at", feature_set.label.available_at
+    for fact in feature_set.known_at:
         yield f"known_at of dataset '{fact.dataset}'", fact.sql
 
 
-def view_mistakes(view: FeatureView) -> list[str]:
+def set_mistakes(feature_set: FeatureSet) -> list[str]:
     """Return every mistake of a declaration that can be seen without the datasets."""
-    found = [*_name_mistakes(view), *_spine_mistakes(view)]
-    for source in view.sources:
+    found = [*_name_mistakes(feature_set), *_spine_mistakes(feature_set)]
+    for source in feature_set.sources:
         found += _source_mistakes(source)
-    for part in view.parts:
-        found += _part_mistakes(view, part)
-    for where, sql in expressions(view):
+    for part in feature_set.parts:
+        found += _part_mistakes(feature_set, part)
+    for where, sql in expressions(feature_set):
         found += [f"{where}: {mistake}" for mistake in expression_mistakes(sql)]
     return list(dict.fromkeys(found))
 
 
-def _name_mistakes(view: FeatureView) -> Iterator[str]:
+def _name_mistakes(feature_set: FeatureSet) -> Iterator[str]:
     try:
-        valid_name("feature view", view.name)
+        valid_name("feature set", feature_set.name)
     except InvalidInput as error:
         yield error.message
-    for name, count in Counter(source.name for source in view.sources).items():
+    for name, count in Counter(source.name for source in feature_set.sources).items():
         if count > 1:
             yield f"{count} different sources are called '{name}'"
-    for name, count in Counter(view.features).items():
+    for name, count in Counter(feature_set.features).items():
         if count > 1:
             yield f"feature '{name}' is declared {count} times"
         if name in RESERVED:
             yield f"feature '{name}' has a reserved name; reserved are {', '.join(sorted(RESERVED))}"
         if not _IDENTIFIER.fullmatch(name):
             yield f"feature '{name}' must be named by letters, digits and '_', starting with a letter"
-        if name in view.spine.columns and name not in view.columns:
+        if name in feature_set.spine.columns and name not in feature_set.columns:
             yield f"feature '{name}' has the name of a spine column; list it in `columns` or rename it"
-    for name, count in Counter(part.name for part in view.parts).items():
+    for name, count in Counter(part.name for part in feature_set.parts).items():
         if count > 1:
             yield f"{count} parts are called '{name}'"
-    if not view.features:
-        yield "the view has no features"
-    yield from _unknown("categorical", view.categorical, view.features, "features")
+    if not feature_set.features:
+        yield "the set has no features"
+    yield from _unknown("categorical", feature_set.categorical, feature_set.features, "features")
 
 
-def _spine_mistakes(view: FeatureView) -> Iterator[str]:
-    aliases = view.spine.columns
-    if not view.entities:
-        yield "the view has no entity"
-    yield from _unknown("entity", view.entities, aliases, "spine columns")
-    yield from _unknown("time", (view.time,), aliases, "spine columns")
-    yield from _unknown("columns", view.columns, aliases, "spine columns")
-    yield from _unknown("slices", view.slices, aliases, "spine columns")
-    if view.unit:
-        yield from _unknown("unit", (view.unit,), aliases, "spine columns")
-    if taken := sorted(RESERVED & {*view.slices, *view.entities}):
+def _spine_mistakes(feature_set: FeatureSet) -> Iterator[str]:
+    aliases = feature_set.spine.columns
+    if not feature_set.entities:
+        yield "the set has no entity"
+    yield from _unknown("entity", feature_set.entities, aliases, "spine columns")
+    yield from _unknown("time", (feature_set.time,), aliases, "spine columns")
+    yield from _unknown("columns", feature_set.columns, aliases, "spine columns")
+    yield from _unknown("slices", feature_set.slices, aliases, "spine columns")
+    if feature_set.unit:
+        yield from _unknown("unit", (feature_set.unit,), aliases, "spine columns")
+    if taken := sorted(RESERVED & {*feature_set.slices, *feature_set.entities}):
         yield f"entity or slices use the reserved names {', '.join(taken)}"
-    if view.label is not None and view.label.source != view.spine:
-        yield from _unknown("entity", view.entities, view.label.source.columns, f"columns of the label's source '{view.label.source.name}'")
+    if feature_set.label is not None and feature_set.label.source != feature_set.spine:
+        yield from _unknown(
+            "entity",
+            feature_set.entities,
+            feature_set.label.source.columns,
+            f"columns of the label's source '{feature_set.label.source.name}'",
+        )
 
 
 def _source_mistakes(source: Source) -> Iterator[str]:
@@ -144,13 +149,13 @@ def _source_mistakes(source: Source) -> Iterator[str]:
     yield from _unknown(f"{where}, tie_breaker", source.tie_breaker, source.columns, "its columns")
 
 
-def _part_mistakes(view: FeatureView, part: Part) -> Iterator[str]:
+def _part_mistakes(feature_set: FeatureSet, part: Part) -> Iterator[str]:
     where = f"part '{part.name}'"
     if not part.keys:
         yield f"{where} has no key"
     if not part.outputs:
         yield f"{where} has no features"
-    yield from _unknown(f"{where}, key", part.keys, view.spine.columns, "spine columns")
+    yield from _unknown(f"{where}, key", part.keys, feature_set.spine.columns, "spine columns")
     yield from _unknown(f"{where}, key", part.keys, part.source.columns, f"columns of source '{part.source.name}'")
     yield from _unknown(f"{where}, features", tuple(part.outputs.values()), part.source.columns, f"columns of source '{part.source.name}'")
     if isinstance(part, Window):
@@ -181,7 +186,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def refuse(view_name: str, mistakes: list[str]) -> None:
+def refuse(set_name: str, mistakes: list[str]) -> None:
     """Raise one error that names all mistakes; does nothing when there are none.
 
     Raises:
@@ -189,18 +194,18 @@ def refuse(view_name: str, mistakes: list[str]) -> None:
     """
     if mistakes:
         raise InvalidInput(
-            f"Feature view '{view_name}' has {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}: {'; '.join(mistakes)}.",
+            f"Feature set '{set_name}' has {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}: {'; '.join(mistakes)}.",
             next_step="Correct the declaration and register it again.",
             facts={"mistakes": mistakes},
         )
 
 
-def version_digest(view: FeatureView, dataset_digests: Mapping[str, str], features: Iterable[FeatureColumn]) -> str:
-    """Return the digest of a feature view version: definition, pinned data and feature types."""
+def version_digest(feature_set: FeatureSet, dataset_digests: Mapping[str, str], features: Iterable[FeatureColumn]) -> str:
+    """Return the digest of a feature set version: definition, pinned data and feature types."""
     content: dict[str, Any] = {
         "format": 1,
-        "definition": view.as_dict(),
+        "definition": feature_set.as_dict(),
         "datasets": dict(dataset_digests),
         "features": [one.as_dict() for one in features],
     }
-    return digest("feature_view.version", content)
+    return digest("feature_set.version", content)

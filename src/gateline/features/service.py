@@ -1,4 +1,4 @@
-"""Feature view versions: registering, finding, computing and checking them."""
+"""Feature set versions: registering, finding, computing and checking them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError
 
 from gateline.features import rules, store
-from gateline.features.model import FeatureView, FeatureViewVersion, FeatureViewVersionId, Leak
+from gateline.features.model import FeatureSet, FeatureSetVersion, FeatureSetVersionId, Leak
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.names import split_version_id, version_id
 from gateline.lineage import Node
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5
 
 
-class FeatureViews:
-    """The feature view versions of an installation. A version is never changed or removed, and neither is the data it pins."""
+class FeatureSets:
+    """The feature set versions of an installation. A version is never changed or removed, and neither is the data it pins."""
 
     def __init__(self, ledger: Ledger, lineage: Lineage, datasets: Datasets) -> None:
         self._ledger = ledger
         self._lineage = lineage
         self._datasets = datasets
 
-    def register(self, actor: str, view: FeatureView, *, dataset_versions: Mapping[str, int] | None = None) -> FeatureViewVersion:
-        """Check a view against its datasets and make it a version, or return the version that is the same already.
+    def register(self, actor: str, feature_set: FeatureSet, *, dataset_versions: Mapping[str, int] | None = None) -> FeatureSetVersion:
+        """Check a set against its datasets and make it a version, or return the version that is the same already.
 
         Args:
             actor: Name of the principal.
-            view: The declaration.
+            feature_set: The declaration.
             dataset_versions: Dataset name to the version to pin; the newest where none is given.
 
         Raises:
@@ -46,60 +46,60 @@ class FeatureViews:
             NotFound: a dataset version does not exist.
             IntegrityFailure: a table changed under its digest.
         """
-        rules.refuse(view.name, rules.view_mistakes(view))
-        from gateline.features.expressions import check_view
+        rules.refuse(feature_set.name, rules.set_mistakes(feature_set))
+        from gateline.features.expressions import check_set
         from gateline.features.leaks import refuse_leaks
 
         wanted = dataset_versions or {}
-        if unknown := sorted(wanted.keys() - set(view.datasets)):
-            rules.refuse(view.name, [f"dataset '{name}' is pinned, but the view does not read it" for name in unknown])
+        if unknown := sorted(wanted.keys() - set(feature_set.datasets)):
+            rules.refuse(feature_set.name, [f"dataset '{name}' is pinned, but the set does not read it" for name in unknown])
         newest = {version.name: version for version in self._datasets.list()}
-        pinned = {name: self._datasets.get(name, wanted.get(name)) for name in view.datasets if name in newest}
-        features = check_view(view, {name: version.types for name, version in (newest | pinned).items()})
+        pinned = {name: self._datasets.get(name, wanted.get(name)) for name in feature_set.datasets if name in newest}
+        features = check_set(feature_set, {name: version.types for name, version in (newest | pinned).items()})
         digests = {name: version.digest for name, version in pinned.items()}
-        digest = rules.version_digest(view, digests, features)
+        digest = rules.version_digest(feature_set, digests, features)
         with self._ledger.records.read() as session:
-            known = store.by_digest(session, view.name, digest)
+            known = store.by_digest(session, feature_set.name, digest)
         if known is not None:
             return known
-        refuse_leaks(view, {name: self._datasets.table_path(version) for name, version in pinned.items()})
+        refuse_leaks(feature_set, {name: self._datasets.table_path(version) for name, version in pinned.items()})
         for _ in range(_ATTEMPTS):
             try:
                 with self._ledger.transaction(actor) as tx:
-                    known = store.by_digest(tx.session, view.name, digest)
+                    known = store.by_digest(tx.session, feature_set.name, digest)
                     if known is not None:
                         return known
-                    number = store.newest_number(tx.session, view.name) + 1
-                    version = FeatureViewVersion(
-                        id=FeatureViewVersionId(version_id(view.name, number)), name=view.name, version=number, digest=digest,
-                        definition=view, dataset_versions={name: one.id for name, one in pinned.items()}, dataset_digests=digests,
+                    number = store.newest_number(tx.session, feature_set.name) + 1
+                    version = FeatureSetVersion(
+                        id=FeatureSetVersionId(version_id(feature_set.name, number)), name=feature_set.name, version=number, digest=digest,
+                        definition=feature_set, dataset_versions={name: one.id for name, one in pinned.items()}, dataset_digests=digests,
                         features=features, created_at=tx.now, created_by=actor,
                     )  # fmt: skip
                     self._add(tx, version)
                 return version
             except IntegrityError:
                 continue  # another process took the number; look again
-        raise Conflict(f"Feature view '{view.name}' is being registered by others.", next_step="Run the command again.")
+        raise Conflict(f"Feature set '{feature_set.name}' is being registered by others.", next_step="Run the command again.")
 
-    def get(self, name: str, version: int | None = None) -> FeatureViewVersion:
+    def get(self, name: str, version: int | None = None) -> FeatureSetVersion:
         """Return a version, by default the newest.
 
         Raises:
-            NotFound: there is no such view or version.
+            NotFound: there is no such set or version.
         """
         with self._ledger.records.read() as session:
             found = store.find(session, name, version)
         if found is None:
             wanted = name if version is None else version_id(name, version)
-            raise NotFound(f"There is no feature view version '{wanted}'.", next_step="See: gateline feature list.")
+            raise NotFound(f"There is no feature set version '{wanted}'.", next_step="See: gateline feature list.")
         return found
 
-    def list(self, name: str | None = None) -> list[FeatureViewVersion]:
-        """Return every version of a view, or of all, by name and number."""
+    def list(self, name: str | None = None) -> list[FeatureSetVersion]:
+        """Return every version of a set, or of all, by name and number."""
         with self._ledger.records.read() as session:
             return store.listed(session, name)
 
-    def tables(self, version: FeatureViewVersion) -> dict[str, Path]:
+    def tables(self, version: FeatureSetVersion) -> dict[str, Path]:
         """Return dataset name to Parquet table for the pinned versions, each hashed again.
 
         Raises:
@@ -107,13 +107,13 @@ class FeatureViews:
         """
         return {name: self._datasets.table_path(self._pinned(pin)) for name, pin in version.dataset_versions.items()}
 
-    def compute(self, version: FeatureViewVersion) -> pl.DataFrame:
+    def compute(self, version: FeatureSetVersion) -> pl.DataFrame:
         """Compute a version over the data it pins; see `gateline.features.compute`."""
         from gateline.features.point_in_time import compute
 
         return compute(version.definition, self.tables(version))
 
-    def check(self, version: FeatureViewVersion, *, seed: int = 0, rows: int = 200) -> tuple[Leak, ...]:
+    def check(self, version: FeatureSetVersion, *, seed: int = 0, rows: int = 200) -> tuple[Leak, ...]:
         """Search a version for leaks over the data it pins; see `gateline.features.find_leaks`."""
         from gateline.features.leaks import find_leaks
 
@@ -122,15 +122,15 @@ class FeatureViews:
     def _pinned(self, pin: str) -> DatasetVersion:
         return self._datasets.get(*split_version_id(pin))
 
-    def _add(self, tx: Transaction, version: FeatureViewVersion) -> None:
+    def _add(self, tx: Transaction, version: FeatureSetVersion) -> None:
         store.add(tx.session, version)
         tx.session.flush()
         summary = {
             "digest": version.digest, "definition_digest": version.definition.digest, "dataset_versions": dict(version.dataset_versions),
             "features": [one.name for one in version.features],
         }  # fmt: skip
-        tx.record("feature_view.version.registered", version.id, summary)
-        tx.publish("feature_view.version.registered", {"id": version.id, "digest": version.digest})
-        target = Node(kind="feature_view_version", id=version.id, label=version.id)
+        tx.record("feature_set.version.registered", version.id, summary)
+        tx.publish("feature_set.version.registered", {"id": version.id, "digest": version.digest})
+        target = Node(kind="feature_set_version", id=version.id, label=version.id)
         for pin in version.dataset_versions.values():
             self._lineage.link(tx, Node(kind="dataset_version", id=pin, label=pin), target, "read")

@@ -1,4 +1,4 @@
-"""The table of feature view versions."""
+"""The table of feature set versions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gateline.kernel.records import Json, Row
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from gateline.features.model import FeatureViewVersion
+    from gateline.features.model import FeatureSetVersion
 
 
-class FeatureViewVersionRow(Row):
-    """One feature view version, never changed."""
+class FeatureSetVersionRow(Row):
+    """One feature set version, never changed."""
 
-    __tablename__ = "feature_view_version"
+    __tablename__ = "feature_set_version"
     __table_args__ = (
-        UniqueConstraint("name", "version", name="feature_view_version_number"),
-        UniqueConstraint("name", "digest", name="feature_view_version_digest"),
+        UniqueConstraint("name", "version", name="feature_set_version_number"),
+        UniqueConstraint("name", "digest", name="feature_set_version_digest"),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -38,41 +38,41 @@ class FeatureViewVersionRow(Row):
     created_by: Mapped[str] = mapped_column(Text)
 
 
-def add(session: Session, version: FeatureViewVersion) -> None:
+def add(session: Session, version: FeatureSetVersion) -> None:
     """Insert a version."""
-    session.add(FeatureViewVersionRow(**version.as_dict()))
+    session.add(FeatureSetVersionRow(**version.as_dict()))
 
 
-def by_digest(session: Session, name: str, digest: str) -> FeatureViewVersion | None:
+def by_digest(session: Session, name: str, digest: str) -> FeatureSetVersion | None:
     """Return the version of the name with this digest."""
-    query = select(FeatureViewVersionRow).where(FeatureViewVersionRow.name == name, FeatureViewVersionRow.digest == digest)
+    query = select(FeatureSetVersionRow).where(FeatureSetVersionRow.name == name, FeatureSetVersionRow.digest == digest)
     row = session.scalar(query)
     return None if row is None else to_version(row)
 
 
-def find(session: Session, name: str, version: int | None) -> FeatureViewVersion | None:
+def find(session: Session, name: str, version: int | None) -> FeatureSetVersion | None:
     """Return one version, or the newest one."""
-    query = select(FeatureViewVersionRow).where(FeatureViewVersionRow.name == name).order_by(FeatureViewVersionRow.version.desc())
+    query = select(FeatureSetVersionRow).where(FeatureSetVersionRow.name == name).order_by(FeatureSetVersionRow.version.desc())
     if version is not None:
-        query = query.where(FeatureViewVersionRow.version == version)
+        query = query.where(FeatureSetVersionRow.version == version)
     row = session.scalar(query.limit(1))
     return None if row is None else to_version(row)
 
 
 def newest_number(session: Session, name: str) -> int:
     """Return the highest version number of the name; 0 when there is none."""
-    return session.scalar(select(func.max(FeatureViewVersionRow.version)).where(FeatureViewVersionRow.name == name)) or 0
+    return session.scalar(select(func.max(FeatureSetVersionRow.version)).where(FeatureSetVersionRow.name == name)) or 0
 
 
-def listed(session: Session, name: str | None) -> list[FeatureViewVersion]:
+def listed(session: Session, name: str | None) -> list[FeatureSetVersion]:
     """Return all versions of a name, or of all names, by name and number."""
-    query = select(FeatureViewVersionRow).order_by(FeatureViewVersionRow.name, FeatureViewVersionRow.version)
+    query = select(FeatureSetVersionRow).order_by(FeatureSetVersionRow.name, FeatureSetVersionRow.version)
     if name is not None:
-        query = query.where(FeatureViewVersionRow.name == name)
+        query = query.where(FeatureSetVersionRow.name == name)
     return [to_version(row) for row in session.scalars(query)]
 
 
-def to_version(row: FeatureViewVersionRow) -> FeatureViewVersion:
+def to_version(row: FeatureSetVersionRow) -> FeatureSetVersion:
     """Return the domain value of a row."""
     fields = ("id", "digest", "definition", "dataset_versions", "dataset_digests", "features", "created_at", "created_by")
     return version_from_dict({field: getattr(row, field) for field in fields})

@@ -61,8 +61,8 @@ class ModelVersion:
         gate_run_id: The gate run that judged it; empty when none did.
         gates_passed: Whether that gate run passed on this very form, run and training frame.
         gates_reason: Why not, when it did not.
-        feature_view: Id of the feature view version.
-        feature_view_digest: Its digest.
+        feature_set: Id of the feature set version.
+        feature_set_digest: Its digest.
         dataset_versions: Dataset version id to its digest.
         training_frame: SHA-256 of the rows it was trained on.
         metrics: Metric name to value.
@@ -85,8 +85,8 @@ class ModelVersion:
     gate_run_id: str
     gates_passed: bool
     gates_reason: str
-    feature_view: str
-    feature_view_digest: str
+    feature_set: str
+    feature_set_digest: str
     dataset_versions: Mapping[str, str]
     training_frame: str
     metrics: Mapping[str, float]
@@ -136,7 +136,7 @@ class Approval:
         meaning: What the signature means.
         comment: Why.
         signed_at: UTC microseconds.
-        subjects: The digests it is bound to: model files, run, gate run, policy, feature view, datasets, training frame.
+        subjects: The digests it is bound to: model files, run, gate run, policy, feature set, datasets, training frame.
         envelope: DSSE envelope over an in-toto statement of the above.
     """
 

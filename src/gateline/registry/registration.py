@@ -18,7 +18,7 @@ from gateline.registry.store import VersionRow
 
 if TYPE_CHECKING:
     from gateline.data import Datasets, DatasetVersion, ObjectStore
-    from gateline.features import FeatureViews
+    from gateline.features import FeatureSets
     from gateline.gates import Gates
     from gateline.ledger import Transaction
     from gateline.tracking import Tracking
@@ -35,7 +35,7 @@ class Registration:
     run_id: str
     files: Mapping[str, str]
     gate_run_id: str
-    feature_view: str
+    feature_set: str
     dataset_versions: tuple[str, ...]
     training_frame: str
     metrics: Mapping[str, float]
@@ -51,7 +51,7 @@ class Found:
 
     given: Registration
     run_digest: str
-    feature_view_digest: str
+    feature_set_digest: str
     dataset_digests: Mapping[str, str]
     shortfall: str
 
@@ -67,8 +67,8 @@ class Found:
         return VersionRow(
             id=version_id(given.name, number), name=given.name, version=number, digest=self.digest, files=dict(given.files),
             state=state.value, run_id=given.run_id, run_digest=self.run_digest, gate_run_id=given.gate_run_id,
-            gates_passed=not self.shortfall, gates_reason=self.shortfall, feature_view=given.feature_view,
-            feature_view_digest=self.feature_view_digest, dataset_versions=dict(self.dataset_digests),
+            gates_passed=not self.shortfall, gates_reason=self.shortfall, feature_set=given.feature_set,
+            feature_set_digest=self.feature_set_digest, dataset_versions=dict(self.dataset_digests),
             training_frame=given.training_frame, metrics=dict(given.metrics), owner=given.owner, trained_from=given.trained_from,
             trained_until=given.trained_until, description=given.description, created_at=now, created_by=actor,
         )  # fmt: skip
@@ -90,7 +90,7 @@ class _Mistakes:
 
 
 def sound_registration(
-    given: Registration, *, objects: ObjectStore, tracking: Tracking, datasets: Datasets, feature_views: FeatureViews, gates: Gates
+    given: Registration, *, objects: ObjectStore, tracking: Tracking, datasets: Datasets, feature_sets: FeatureSets, gates: Gates
 ) -> Found:
     """Look up all that a registration names.
 
@@ -100,29 +100,33 @@ def sound_registration(
     mistakes = _Mistakes()
     mistakes.found += _plain_mistakes(given)
     run = mistakes.look_up(f"the snapshot of run '{given.run_id}'", lambda: tracking.get(given.run_id))
-    view = mistakes.look_up(
-        f"the feature view version '{given.feature_view}'", lambda: feature_views.get(*split_version_id(given.feature_view))
+    feature_set = mistakes.look_up(
+        f"the feature set version '{given.feature_set}'", lambda: feature_sets.get(*split_version_id(given.feature_set))
     )
     digests: dict[str, str] = {}
     for one in given.dataset_versions:
         dataset = mistakes.look_up(f"the dataset version '{one}'", partial(_dataset, datasets, one))
         if dataset is not None:
             digests[one] = dataset.digest
-    if view is not None:
-        pinned = sorted(set(view.dataset_versions.values()) - set(given.dataset_versions))
-        mistakes.found += [f"the dataset version '{one}', which the feature view reads, is not named" for one in pinned]
+    if feature_set is not None:
+        pinned = sorted(set(feature_set.dataset_versions.values()) - set(given.dataset_versions))
+        mistakes.found += [f"the dataset version '{one}', which the feature set reads, is not named" for one in pinned]
     mistakes.look_up(f"the training frame '{given.training_frame[:64]}'", lambda: objects.verify(given.training_frame))
     for path, sha256 in given.files.items():
         mistakes.look_up(f"the model file '{path}' ({sha256[:64]})", partial(objects.verify, sha256))
     judged = mistakes.look_up(f"the gate run '{given.gate_run_id}'", lambda: gates.get(given.gate_run_id)) if given.gate_run_id else None
-    if mistakes.found or run is None or view is None:
+    if mistakes.found or run is None or feature_set is None:
         raise InvalidInput(
             f"The model version cannot be registered: {'; '.join(mistakes.found)}.",
             next_step="Supply all of it and register again.",
             facts={"mistakes": mistakes.found},
         )
     return Found(
-        given=given, run_digest=run.digest, feature_view_digest=view.digest, dataset_digests=digests, shortfall=_shortfall(judged, given)
+        given=given,
+        run_digest=run.digest,
+        feature_set_digest=feature_set.digest,
+        dataset_digests=digests,
+        shortfall=_shortfall(judged, given),
     )
 
 
@@ -156,7 +160,7 @@ def link(lineage: Lineage, tx: Transaction, version: ModelVersion) -> None:
     node = Node(kind="model_version", id=version.id, label=version.id)
     sources: list[tuple[str, str, str]] = [
         ("run", version.run_id, "trained_by"),
-        ("feature_view_version", version.feature_view, "computed_by"),
+        ("feature_set_version", version.feature_set, "computed_by"),
         ("frame", version.training_frame, "trained_on"),
         *(("dataset_version", one, "read") for one in version.dataset_versions),
     ]

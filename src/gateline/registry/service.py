@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateline.access import Access, Principal
     from gateline.data import Datasets, ObjectStore
-    from gateline.features import FeatureViews
+    from gateline.features import FeatureSets
     from gateline.gates import Gates
     from gateline.ledger import Ledger, Transaction
     from gateline.lineage import Lineage
@@ -44,7 +44,7 @@ class Registry:
         gates: Knows gate runs.
         tracking: Knows frozen runs.
         datasets: Knows dataset versions.
-        feature_views: Knows feature view versions.
+        feature_sets: Knows feature set versions.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Registry:
         gates: Gates,
         tracking: Tracking,
         datasets: Datasets,
-        feature_views: FeatureViews,
+        feature_sets: FeatureSets,
     ) -> None:
         self._ledger = ledger
         self._objects = objects
@@ -66,7 +66,7 @@ class Registry:
         self._gates = gates
         self._tracking = tracking
         self._datasets = datasets
-        self._feature_views = feature_views
+        self._feature_sets = feature_sets
 
     def register(
         self,
@@ -76,7 +76,7 @@ class Registry:
         run_id: str,
         model_files: Mapping[str, str],
         gate_run_id: str,
-        feature_view: str,
+        feature_set: str,
         dataset_versions: Sequence[str],
         training_frame: str,
         metrics: Mapping[str, float],
@@ -96,8 +96,8 @@ class Registry:
             run_id: A frozen run.
             model_files: Manifest of the served form {path: sha256}; the files are in the object store.
             gate_run_id: The gate run; empty when none was made.
-            feature_view: Id of the feature view version.
-            dataset_versions: Ids of the dataset versions; those the feature view pins must be among them.
+            feature_set: Id of the feature set version.
+            dataset_versions: Ids of the dataset versions; those the feature set pins must be among them.
             training_frame: SHA-256 of the rows it was trained on, in the object store.
             metrics: At least one finite number.
             owner: Who answers for the model.
@@ -109,12 +109,12 @@ class Registry:
             InvalidInput: something is missing or wrong; all of it is named.
         """
         given = Registration(
-            name=valid_name("model", name), run_id=run_id, files=dict(model_files), gate_run_id=gate_run_id, feature_view=feature_view,
+            name=valid_name("model", name), run_id=run_id, files=dict(model_files), gate_run_id=gate_run_id, feature_set=feature_set,
             dataset_versions=tuple(dict.fromkeys(dataset_versions)), training_frame=training_frame, metrics=dict(metrics), owner=owner,
             trained_from=trained_from, trained_until=trained_until, description=description,
         )  # fmt: skip
         found = sound_registration(
-            given, objects=self._objects, tracking=self._tracking, datasets=self._datasets, feature_views=self._feature_views,
+            given, objects=self._objects, tracking=self._tracking, datasets=self._datasets, feature_sets=self._feature_sets,
             gates=self._gates,
         )  # fmt: skip
         with self._ledger.transaction(actor) as tx:
@@ -198,7 +198,7 @@ class Registry:
     def contributors(self, version: str) -> frozenset[str] | None:
         """Return who contributed data, features, code or runs to a version; None when lineage names something that has no record."""
         return contributors_of(
-            self.get(version), lineage=self._lineage, tracking=self._tracking, datasets=self._datasets, feature_views=self._feature_views
+            self.get(version), lineage=self._lineage, tracking=self._tracking, datasets=self._datasets, feature_sets=self._feature_sets
         )
 
     def reject(self, tx: Transaction, version: str, reason: str) -> ModelVersion:

@@ -32,7 +32,7 @@ def subjects_of(version: ModelVersion, run: GateRun) -> dict[str, Any]:
         "run": version.run_digest,
         "gate_run": run.statement_digest,
         "policy": run.policy_digest,
-        "feature_view": version.feature_view_digest,
+        "feature_set": version.feature_set_digest,
         "dataset_versions": dict(version.dataset_versions),
         "training_frame": version.training_frame,
     }

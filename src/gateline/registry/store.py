@@ -43,8 +43,8 @@ class VersionRow(Row):
     gate_run_id: Mapped[str] = mapped_column(Text)
     gates_passed: Mapped[bool]
     gates_reason: Mapped[str] = mapped_column(Text)
-    feature_view: Mapped[str] = mapped_column(Text)
-    feature_view_digest: Mapped[str] = mapped_column(Text)
+    feature_set: Mapped[str] = mapped_column(Text)
+    feature_set_digest: Mapped[str] = mapped_column(Text)
     dataset_versions: Mapped[dict[str, Any]]
     training_frame: Mapped[str] = mapped_column(Text)
     metrics: Mapped[dict[str, Any]]
@@ -171,7 +171,7 @@ def to_version(row: VersionRow) -> ModelVersion:
     return ModelVersion(
         id=ModelVersionId(row.id), name=row.name, version=row.version, digest=row.digest, files=row.files, state=State(row.state),
         run_id=row.run_id, run_digest=row.run_digest, gate_run_id=row.gate_run_id, gates_passed=row.gates_passed,
-        gates_reason=row.gates_reason, feature_view=row.feature_view, feature_view_digest=row.feature_view_digest,
+        gates_reason=row.gates_reason, feature_set=row.feature_set, feature_set_digest=row.feature_set_digest,
         dataset_versions=row.dataset_versions, training_frame=row.training_frame, metrics=row.metrics, owner=row.owner,
         trained_from=row.trained_from, trained_until=row.trained_until, description=row.description, created_at=row.created_at,
         created_by=row.created_by,

@@ -1,4 +1,4 @@
-"""`gateline.lock`: the exact dataset and feature-view versions that a project uses, committed beside its code."""
+"""`gateline.lock`: the exact dataset and feature-set versions that a project uses, committed beside its code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from gateline.kernel.errors import Conflict, InvalidInput, LockStale, NotFound
 from gateline.kernel.files import write_atomic
 from gateline.sdk.data import dataset
-from gateline.sdk.features import feature_views, project_feature_views
+from gateline.sdk.features import feature_sets, project_feature_sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gateline.features import FeatureView, FeatureViewVersion
+    from gateline.features import FeatureSet, FeatureSetVersion
     from gateline.sdk.client import Client
     from gateline.sdk.project import Project
 
@@ -30,11 +30,11 @@ class Lock:
     """What a project uses: version ids, such as `flights@1`, with their digests."""
 
     datasets: Mapping[str, str]
-    feature_views: Mapping[str, str]
+    feature_sets: Mapping[str, str]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
-        return {"datasets": dict(sorted(self.datasets.items())), "feature_views": dict(sorted(self.feature_views.items()))}
+        return {"datasets": dict(sorted(self.datasets.items())), "feature_sets": dict(sorted(self.feature_sets.items()))}
 
     def as_toml(self) -> str:
         """Return the file's text; equal locks give equal texts."""
@@ -46,7 +46,7 @@ class Lock:
     def differences(self, now: Lock) -> list[str]:
         """Return how what the project uses now differs from the lock, one sentence part for each version."""
         found: list[str] = []
-        for kind, locked, used in (("dataset", self.datasets, now.datasets), ("feature view", self.feature_views, now.feature_views)):
+        for kind, locked, used in (("dataset", self.datasets, now.datasets), ("feature set", self.feature_sets, now.feature_sets)):
             found += [f"{kind} version {name} is locked, but no longer used" for name in sorted(locked.keys() - used.keys())]
             found += [f"{kind} version {name} is used, but not locked" for name in sorted(used.keys() - locked.keys())]
             found += [
@@ -71,8 +71,8 @@ def read_lock(folder: Path) -> Lock:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
             raise InvalidInput(f"{path} has format {content['format']}; this Gateline reads {_FORMAT}.", next_step="Upgrade Gateline.")
-        sections = [{str(name): str(digest) for name, digest in content[section].items()} for section in ("datasets", "feature_views")]
-        return Lock(datasets=sections[0], feature_views=sections[1])
+        sections = [{str(name): str(digest) for name, digest in content[section].items()} for section in ("datasets", "feature_sets")]
+        return Lock(datasets=sections[0], feature_sets=sections[1])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"{path} is damaged: {error}.", next_step="Take it from version control, or write it with: gateline lock"
@@ -80,29 +80,29 @@ def read_lock(folder: Path) -> Lock:
 
 
 def resolve_lock(client: Client, project: Project) -> Lock:
-    """Return what the project uses now: for each declared view its newest registered version, and the dataset versions that one pins.
+    """Return what the project uses now: for each declared set its newest registered version, and the dataset versions that one pins.
 
     Raises:
-        Conflict: views were changed or never registered; all are named.
+        Conflict: sets were changed or never registered; all are named.
     """
-    views = project_feature_views(project)
+    feature_sets = project_feature_sets(project)
     unregistered: list[str] = []
-    found: dict[str, FeatureViewVersion] = {}
-    for name, view in views.items():
-        version = _registered(client, view)
+    found: dict[str, FeatureSetVersion] = {}
+    for name, feature_set in feature_sets.items():
+        version = _registered(client, feature_set)
         if version is None:
             unregistered.append(f"'{name}'")
         else:
             found[name] = version
     if unregistered:
         raise Conflict(
-            f"The feature views {', '.join(unregistered)} of project '{project.name}' are not registered as they stand in the code.",
+            f"The feature sets {', '.join(unregistered)} of project '{project.name}' are not registered as they stand in the code.",
             next_step="Run: gateline feature register && gateline lock",
         )
     pins = {pin for version in found.values() for pin in version.dataset_versions.values()}
     return Lock(
         datasets={pin: dataset(client, pin).digest for pin in sorted(pins)},
-        feature_views={version.id: version.digest for version in found.values()},
+        feature_sets={version.id: version.digest for version in found.values()},
     )
 
 
@@ -135,10 +135,10 @@ def check_lock(client: Client, project: Project) -> Lock:
     return lock
 
 
-def _registered(client: Client, view: FeatureView) -> FeatureViewVersion | None:
-    """Return the newest registered version whose definition is the view's."""
+def _registered(client: Client, feature_set: FeatureSet) -> FeatureSetVersion | None:
+    """Return the newest registered version whose definition is the set's."""
     try:
-        versions = feature_views(client, view.name)
+        versions = feature_sets(client, feature_set.name)
     except NotFound:
         return None
-    return next((version for version in reversed(versions) if version.definition.digest == view.digest), None)
+    return next((version for version in reversed(versions) if version.definition.digest == feature_set.digest), None)

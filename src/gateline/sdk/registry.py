@@ -20,7 +20,7 @@ def register_model(
     run_id: str,
     model_files: Mapping[str, str],
     gate_run_id: str,
-    feature_view: str,
+    feature_set: str,
     dataset_versions: Sequence[str],
     training_frame: str,
     metrics: Mapping[str, float],
@@ -35,7 +35,7 @@ def register_model(
         InvalidInput: something is missing or wrong; all of it is named.
     """
     request = {
-        "run_id": run_id, "model_files": dict(model_files), "gate_run_id": gate_run_id, "feature_view": feature_view,
+        "run_id": run_id, "model_files": dict(model_files), "gate_run_id": gate_run_id, "feature_set": feature_set,
         "dataset_versions": list(dataset_versions), "training_frame": training_frame, "metrics": dict(metrics), "owner": owner,
         "trained_from": trained_from, "trained_until": trained_until, "description": description,
     }  # fmt: skip

@@ -154,7 +154,7 @@ def tracked_run(
     datasets: Sequence[Any] = (),
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
-    feature_view: Any = None,
+    feature_set: Any = None,
     seed: int | None = None,
     folder: Path | None = None,
 ) -> Iterator[TrackedRun]:
@@ -170,7 +170,7 @@ def tracked_run(
         datasets: Dataset versions it reads: `DatasetVersion` objects or their JSON.
         params: Parameters; values are logged as text.
         tags: Tags; none may begin with `gateline.`.
-        feature_view: The feature view version it uses, as object, JSON or id.
+        feature_set: The feature set version it uses, as object, JSON or id.
         seed: Its seed.
         folder: The project folder; the current one when not given.
 
@@ -183,7 +183,7 @@ def tracked_run(
         environment = describe_environment(folder or Path.cwd(), seed=seed)
         content = canonical_bytes(environment)
         experiment_id = experiment_id_of(mlflow, experiment)
-        labels = {**_tags(environment, content, feature_view), **(tags or {})}
+        labels = {**_tags(environment, content, feature_set), **(tags or {})}
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=labels)
         run = TrackedRun(mlflow, active.info.run_id, experiment_id, address, environment)
         status = "FAILED"
@@ -198,7 +198,7 @@ def tracked_run(
             mlflow.end_run(status)
 
 
-def _tags(environment: dict[str, Any], content: bytes, feature_view: Any) -> dict[str, str]:
+def _tags(environment: dict[str, Any], content: bytes, feature_set: Any) -> dict[str, str]:
     """Return what people search runs by; the whole environment is an artifact."""
     code = environment["code"]
     found = {
@@ -212,10 +212,10 @@ def _tags(environment: dict[str, Any], content: bytes, feature_view: Any) -> dic
         found |= {"code.diff_sha256": code["diff_sha256"]} if code["dirty"] else {}
     if environment["seed"] is not None:
         found["seed"] = str(environment["seed"])
-    if isinstance(feature_view, str):
-        found["feature_view"] = feature_view
-    elif feature_view is not None:
-        found |= {"feature_view": str(field_of(feature_view, "id")), "feature_view.digest": str(field_of(feature_view, "digest"))}
+    if isinstance(feature_set, str):
+        found["feature_set"] = feature_set
+    elif feature_set is not None:
+        found |= {"feature_set": str(field_of(feature_set, "id")), "feature_set.digest": str(field_of(feature_set, "digest"))}
     return found
 
 

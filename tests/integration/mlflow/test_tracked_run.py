@@ -58,7 +58,7 @@ def log_whole_run(client, booster, datasets, **more):
         datasets=datasets,
         params={f"p{index}": index for index in range(15)},
         tags={"team": "delays"},
-        feature_view={"id": "flight_delay@1", "digest": "cd" * 32},
+        feature_set={"id": "flight_delay@1", "digest": "cd" * 32},
         seed=7,
         **more,
     ) as run:
@@ -78,7 +78,7 @@ def test_a_whole_run_is_logged_frozen_and_its_lineage_known(served, client, boos
     assert len(snapshot.metrics) == 11, snapshot.metrics
     assert snapshot.metric_points == 13
     assert [(one.version, one.sha256, one.context) for one in snapshot.inputs] == [(one.id, one.digest, "training") for one in datasets]
-    assert snapshot.tags["feature_view"] == "flight_delay@1"
+    assert snapshot.tags["feature_set"] == "flight_delay@1"
     assert snapshot.tags["seed"] == "7"
     assert set(snapshot.artifacts) == {"environment.json", "served/serving.json", "served/model.txt"}
     assert snapshot.artifacts["served/serving.json"].sha256 == sha256_bytes(b"{}")

@@ -10,7 +10,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateline.features import FeatureView, Latest, Lookup, Source, Window
+from gateline.features import FeatureSet, Latest, Lookup, Source, Window
 from gateline.features.point_in_time import Prepared, assemble
 from gateline.features.ranges import range_reduce
 from gateline.features.reference import reference_features
@@ -36,8 +36,8 @@ def source(name: str, *values: str, tie_breaker: tuple[str, ...] = ()) -> Source
 
 EVENTS = source("events", "whole", "fraction", tie_breaker=("whole",))
 TABLE = source("table", "whole")
-VIEW = FeatureView(
-    name="view",
+VIEW = FeatureSet(
+    name="feature_set",
     spine=Source(
         name="requests", dataset="data", columns={"id": "id", "key": "key", "t": "t"}, event_time="t", available_at="t",
     ),
@@ -143,6 +143,6 @@ def test_a_huge_value_outside_the_window_does_not_blur_the_sum_inside(values):
     )
     spine = pl.DataFrame({"id": "0", "key": "a", "t": START + timedelta(seconds=150)}, schema_overrides={"t": INSTANT})
     part = Window(name="total", source=EVENTS, key="key", column="fraction", aggregate="sum", window_seconds=60)
-    view = FeatureView(name="view", spine=VIEW.spine, entity="id", time="t", parts=(part,))
-    found = assemble(view, Prepared(spine=spine, sources={"events": events}))["total"].item()
+    feature_set = FeatureSet(name="feature_set", spine=VIEW.spine, entity="id", time="t", parts=(part,))
+    found = assemble(feature_set, Prepared(spine=spine, sources={"events": events}))["total"].item()
     assert math.isclose(found, math.fsum(values), rel_tol=1e-12, abs_tol=1e-14)

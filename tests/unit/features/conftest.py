@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from gateline.features import FeatureView, Label, Latest, Lookup, OnDemand, Source, Window
+from gateline.features import FeatureSet, Label, Latest, Lookup, OnDemand, Source, Window
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ SHOPS = Source(
     event_time="known",
     available_at="known",
 )
-VIEW = FeatureView(
+VIEW = FeatureSet(
     name="late_payment",
     spine=ORDERS,
     entity="id",
@@ -62,7 +62,7 @@ VIEW = FeatureView(
 
 
 @pytest.fixture
-def view() -> FeatureView:
+def feature_set() -> FeatureSet:
     return VIEW
 
 
@@ -112,7 +112,9 @@ def changed(tmp_path, tables):
     return change
 
 
-def with_payments(view: FeatureView, **changes) -> FeatureView:
-    """Return the view with another payments source in every part that reads it."""
+def with_payments(feature_set: FeatureSet, **changes) -> FeatureSet:
+    """Return the set with another payments source in every part that reads it."""
     source = replace(PAYMENTS, **changes)
-    return replace(view, parts=tuple(replace(part, source=source) if part.source == PAYMENTS else part for part in view.parts))
+    return replace(
+        feature_set, parts=tuple(replace(part, source=source) if part.source == PAYMENTS else part for part in feature_set.parts)
+    )

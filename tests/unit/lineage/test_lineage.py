@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RAW = Node(kind="raw_file", id="f" * 64, label="flights.csv.zip")
 DATA = Node(kind="dataset_version", id="flights@1")
-VIEW = Node(kind="feature_view_version", id="delay@1")
+VIEW = Node(kind="feature_set_version", id="delay@1")
 MODEL = Node(kind="model_version", id="m@1")
 
 

@@ -1,4 +1,4 @@
-"""A registry over real datasets, feature views, runs and gates; only the run source is a test's own."""
+"""A registry over real datasets, feature sets, runs and gates; only the run source is a test's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from gateline.access import Access, Principal, PrincipalKind, Role
 from gateline.data import Datasets
-from gateline.features import FeatureView, FeatureViews, Label, Source
+from gateline.features import FeatureSet, FeatureSets, Label, Source
 from gateline.gates import GateRun, Policy, parse_policy
 from gateline.kernel.clock import DAY
 from gateline.registry import ModelVersion, Registry
@@ -47,11 +47,11 @@ class Runs:
         return list(self.known.values())[:limit]
 
 
-def view() -> FeatureView:
+def view() -> FeatureSet:
     columns = {"id": "id", "t": "at", "x": "x", "day": "CAST(at AS DATE)"}
     spine = Source(name="flights", dataset="flights", columns=columns, event_time="t", available_at="t")
     label = Label(source=spine, sql="late", available_at="at")
-    return FeatureView(name="delay", spine=spine, entity="id", time="t", columns=("x",), label=label, unit="day")
+    return FeatureSet(name="delay", spine=spine, entity="id", time="t", columns=("x",), label=label, unit="day")
 
 
 class Shop(World):
@@ -61,17 +61,17 @@ class Shop(World):
         super().__init__(ledger, home)
         self.access = Access(ledger, home)
         self.datasets = Datasets(ledger, self.objects, self.lineage)
-        self.feature_views = FeatureViews(ledger, self.lineage, self.datasets)
+        self.feature_sets = FeatureSets(ledger, self.lineage, self.datasets)
         self.runs = Runs()
         self.tracking = Tracking(ledger, self.runs, self.lineage)
         self.registry = Registry(
             ledger, self.objects, self.lineage, access=self.access, gates=self.gates, tracking=self.tracking, datasets=self.datasets,
-            feature_views=self.feature_views,
+            feature_sets=self.feature_sets,
         )  # fmt: skip
         self.dataset = self.datasets.register(
             "data-engineer", "flights", file=self.objects.put_bytes(CSV).sha256, format="csv", source="made by a test", licence="CC0-1.0"
         )
-        self.view = self.feature_views.register("feature-author", view())
+        self.view = self.feature_sets.register("feature-author", view())
         self.policy: Policy = parse_policy({"suite": ["holdout"], "resamples": 200, "unit_noun": "day"})
         self.gates.record_policy("risk-officer", self.policy)
         self.train("run-1")
@@ -86,7 +86,7 @@ class Shop(World):
     def request(self, **changed: Any) -> dict[str, Any]:
         subject = self.subject(**{name: changed.pop(name) for name in ("weight", "intercept", "scale") if name in changed})
         return {
-            "run_id": "run-1", "model_files": subject.files, "gate_run_id": "", "feature_view": self.view.id,
+            "run_id": "run-1", "model_files": subject.files, "gate_run_id": "", "feature_set": self.view.id,
             "dataset_versions": [self.dataset.id], "training_frame": self.training, "metrics": {"auc": 0.7}, "owner": "flight-operations",
             "trained_from": START, "trained_until": subject.trained_until,
         } | changed  # fmt: skip

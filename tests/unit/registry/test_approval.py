@@ -23,7 +23,7 @@ def test_a_validator_approves_and_the_signature_is_bound_to_every_digest(shop):
     run = shop.gates.get(version.gate_run_id)
     assert approval.subjects == {
         "model_files": version.digest, "run": version.run_digest, "gate_run": run.statement_digest, "policy": run.policy_digest,
-        "feature_view": shop.view.digest, "dataset_versions": {shop.dataset.id: shop.dataset.digest}, "training_frame": shop.training,
+        "feature_set": shop.view.digest, "dataset_versions": {shop.dataset.id: shop.dataset.digest}, "training_frame": shop.training,
     }  # fmt: skip
     assert shop.registry.approvals(version.id) == [approval]
     assert shop.registry.approval(version.id) == approval

@@ -102,13 +102,13 @@ class Installation:
     def registration(self, gate_run_id: str) -> dict[str, Any]:
         raw = self.app.objects.put_bytes(CSV).sha256
         dataset = self.app.datasets.register("data-engineer", "flights", file=raw, format="csv", source="made by a test", licence="CC0-1.0")
-        features = self.app.feature_views.register("feature-author", view())
+        features = self.app.feature_sets.register("feature-author", view())
         runs = Runs()
         runs.add("run-1", "trainer", dataset.id)
         Tracking(self.app.ledger, runs, self.app.lineage).freeze("trainer", "run-1")
         judged = self.request()
         return {
-            "run_id": "run-1", "model_files": judged["files"], "gate_run_id": gate_run_id, "feature_view": features.id,
+            "run_id": "run-1", "model_files": judged["files"], "gate_run_id": gate_run_id, "feature_set": features.id,
             "dataset_versions": [dataset.id], "training_frame": judged["training_frame"], "metrics": {"auc": 0.75},
             "owner": "flight-operations", "trained_from": START, "trained_until": judged["trained_until"],
         }  # fmt: skip

@@ -27,7 +27,7 @@ def test_lineage_reaches_the_raw_file(shop):
     version = shop.candidate()
     found = {(node.kind, node.id) for node in shop.lineage.ancestors(Node(kind="model_version", id=version.id)).nodes}
     expected = {
-        ("run", "run-1"), ("feature_view_version", shop.view.id), ("dataset_version", shop.dataset.id),
+        ("run", "run-1"), ("feature_set_version", shop.view.id), ("dataset_version", shop.dataset.id),
         ("raw_file", shop.dataset.raw_sha256), ("frame", shop.training), ("gate_run", version.gate_run_id),
     }  # fmt: skip
     assert expected <= found
@@ -44,12 +44,12 @@ def test_registration_is_recorded_and_announced(shop):
 def test_everything_that_is_missing_is_named_at_once(shop):
     with pytest.raises(InvalidInput) as caught:
         shop.registry.register(
-            "developer", "flight-delay", run_id="run-9", model_files={"model.txt": "0" * 64}, gate_run_id="gate_9", feature_view="delay@9",
+            "developer", "flight-delay", run_id="run-9", model_files={"model.txt": "0" * 64}, gate_run_id="gate_9", feature_set="delay@9",
             dataset_versions=[], training_frame="1" * 64, metrics={}, owner=" ", trained_from=2, trained_until=1,
         )  # fmt: skip
     words = (
         "no serving.json", "no metrics", "no owner", "no dataset versions", "ends before it begins", "snapshot of run 'run-9'",
-        "feature view version 'delay@9'", "training frame", "model file 'model.txt'", "gate run 'gate_9'",
+        "feature set version 'delay@9'", "training frame", "model file 'model.txt'", "gate run 'gate_9'",
     )  # fmt: skip
     for one in words:
         assert one in str(caught.value)
@@ -63,8 +63,8 @@ def test_everything_that_is_missing_is_named_at_once(shop):
         ({"owner": ""}, "no owner"),
         ({"metrics": {"auc": float("nan")}}, "'auc' is no finite number"),
         ({"run_id": "run-2"}, "run 'run-2' is not recorded"),
-        ({"feature_view": "delay"}, "'delay' is not recorded"),
-        ({"dataset_versions": ["weather@1"]}, "'flights@1', which the feature view reads, is not named"),
+        ({"feature_set": "delay"}, "'delay' is not recorded"),
+        ({"dataset_versions": ["weather@1"]}, "'flights@1', which the feature set reads, is not named"),
         ({"training_frame": "0" * 64}, "is not recorded"),
         ({"gate_run_id": "gate_x"}, "gate run 'gate_x' is not recorded"),
         ({"trained_from": START * 2}, "ends before it begins"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateline import FeatureView, KnownAt, Label, Source, Window
+from gateline import FeatureSet, KnownAt, Label, Source, Window
 
 DAY = 24 * 3600
 
@@ -32,7 +32,7 @@ deliveries = Source(
     available_at="delivered",
 )
 
-late_parcel = FeatureView(
+late_parcel = FeatureSet(
     name="late_parcel",
     description="Is the parcel going to arrive later than promised? Features as known when it is shipped.",
     spine=parcels,

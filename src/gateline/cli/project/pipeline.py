@@ -16,7 +16,7 @@ from make_data import make_data
 
 from gateline import context, pipeline, step, tracked_run
 from gateline.sdk.data import dataset, register_dataset
-from gateline.sdk.features import compute_features, feature_view, register_feature_view
+from gateline.sdk.features import compute_features, register_feature_set
 from gateline.serving import compile_served_form
 
 CATEGORICAL = late_parcel.categorical
@@ -37,7 +37,7 @@ SETTINGS = {
 
 @step(cache=False)
 def prepare(seed: int) -> str:
-    """Make and register the data and the feature view, write the gates down, and return the view's version id."""
+    """Make and register the data and the feature set, write the gates down, and return the set's version id."""
     run = context()
     file = make_data(run.project.folder / "data", seed=seed)
     register_dataset(
@@ -45,13 +45,13 @@ def prepare(seed: int) -> str:
         types={"shipped_at": "datetime", "delivered_at": "datetime"},
     )  # fmt: skip
     run.client.post("/gate-policies", json={"policy": run.project.settings["gates"]})
-    return register_feature_view(run.client, late_parcel).id
+    return register_feature_set(run.client, late_parcel).id
 
 
 @step
-def compute(view: str) -> pl.DataFrame:
+def compute(set_id: str) -> pl.DataFrame:
     """Compute the features of all parcels, each as of the moment it was shipped."""
-    return compute_features(context().client, view).sort("t", "row_id")
+    return compute_features(context().client, set_id).sort("t", "row_id")
 
 
 @step
@@ -78,15 +78,15 @@ def fit(training: pl.DataFrame, seed: int) -> dict[str, str]:
 
 
 @step
-def record(form: dict[str, str], training: pl.DataFrame, view: str, seed: int) -> str:
+def record(form: dict[str, str], training: pl.DataFrame, set_id: str, seed: int) -> str:
     """Record the training as an MLflow run with its inputs, freeze it, and return its id."""
     run = context()
-    version = feature_view(run.client, view)
+    version = feature_set(run.client, set_id)
     inputs = [dataset(run.client, pin) for pin in version.dataset_versions.values()]
     files = {name: run.client.download(sha256, run.project.folder / ".gateline-cache" / sha256) for name, sha256 in form.items()}
     with tracked_run(
         run.client, experiment=run.project.name, name="train", datasets=inputs, params={**SETTINGS, "rounds": ROUNDS},
-        feature_view=version, seed=seed, folder=run.project.folder,
+        feature_set=version, seed=seed, folder=run.project.folder,
     ) as tracked:  # fmt: skip
         tracked.log_metrics(
             {"training_rows": training.height, "training_late_share": float(training["label"].cast(pl.Float64).mean() or 0)}
@@ -106,13 +106,13 @@ def judge(run_id: str, form: dict[str, str], trained_until: int) -> dict[str, An
 
 
 @step(cache=False)
-def register(gate: dict[str, Any], run_id: str, form: dict[str, str], view: str, trained: dict[str, int]) -> dict[str, Any]:
+def register(gate: dict[str, Any], run_id: str, form: dict[str, str], set_id: str, trained: dict[str, int]) -> dict[str, Any]:
     """Register the version when the gates passed, and say what they found."""
     run, version = context(), None
     if gate["verdict"] == "pass":
         body = {
-            "run_id": run_id, "model_files": form, "gate_run_id": gate["id"], "feature_view": view,
-            "dataset_versions": sorted(feature_view(run.client, view).dataset_versions.values()),
+            "run_id": run_id, "model_files": form, "gate_run_id": gate["id"], "feature_set": set_id,
+            "dataset_versions": sorted(feature_set(run.client, set_id).dataset_versions.values()),
             "training_frame": run.artifacts["between"], "owner": run.project.settings["project"]["owner"],
             "metrics": {one["name"]: one["value"] for one in gate["results"] if one["value"] is not None}, **trained,
         }  # fmt: skip
@@ -125,15 +125,15 @@ def train(seed: int = 1, until: str = "2025-05-25", train_days: int = 100, holdo
     """Train on the days before the newest `holdout_days` that end at `until`, judge on those, and register what passes."""
     end = datetime.fromisoformat(until).replace(tzinfo=UTC)
     split, first = end - timedelta(days=holdout_days), end - timedelta(days=holdout_days + train_days)
-    view = prepare(seed)
-    parcels = compute(view)
+    set_id = prepare(seed)
+    parcels = compute(set_id)
     training = between(parcels, f"{first:%Y-%m-%d}", f"{split:%Y-%m-%d}")
     between(parcels, f"{split:%Y-%m-%d}", f"{end:%Y-%m-%d}")
     form = fit(training, seed)
-    run_id = record(form, training, view, seed)
+    run_id = record(form, training, set_id, seed)
     gate = judge(run_id, form, int(split.timestamp()) * 1_000_000)
     trained = {"trained_from": int(first.timestamp()) * 1_000_000, "trained_until": int(split.timestamp()) * 1_000_000}
-    return register(gate, run_id, form, view, trained)
+    return register(gate, run_id, form, set_id, trained)
 
 
 def matrix(rows: pl.DataFrame, known: dict[str, list[str]]) -> np.ndarray:

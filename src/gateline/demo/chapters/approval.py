@@ -24,7 +24,7 @@ def tell(stage: Stage) -> None:
     say, more = stage.teller.say, stage.teller.more
     version = register(stage, stage.facts["first"]["registration"])
     say(f"{version['id']} is registered: {version['state']}, owner '{version['owner']}', author '{version['created_by']}'", "ok")
-    more(f"from run {version['run_id'][:12]}…, {version['feature_view']}, {', '.join(version['dataset_versions'])}")
+    more(f"from run {version['run_id'][:12]}…, {version['feature_set']}, {', '.join(version['dataset_versions'])}")
     try:
         approve(stage, "developer", version["id"], "I wrote it, it is good.")
     except Denied as error:
@@ -56,9 +56,9 @@ def approve(stage: Stage, role: str, version: str, comment: str) -> dict[str, An
 
 
 def create_endpoint(stage: Stage) -> None:
-    """Create the endpoint with the features of the view, and say what is watched on it."""
+    """Create the endpoint with the features of the set, and say what is watched on it."""
     operator = stage.client("operator")
-    features = [{"name": one.name, "kind": str(one.kind)} for one in stage.facts["view"].features]
+    features = [{"name": one.name, "kind": str(one.kind)} for one in stage.facts["feature_set"].features]
     latency = stage.settings["gates"]["latency"]["p99_ms_max"]
     operator.post(
         "/endpoints",

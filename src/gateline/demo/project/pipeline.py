@@ -1,6 +1,6 @@
 """From flights to a judged candidate: every step is kept under the digest of its code, inputs and environment, and reused.
 
-    gateline run train as_of=2013-04-01T04:00:00Z feature_view=flight_delay@1
+    gateline run train as_of=2013-04-01T04:00:00Z feature_set=flight_delay@1
 
 Time is honest throughout: `as_of` is now, and a row takes part only when its label was known by then. The newest days with labels are
 held out, the days before them are trained on; a day is never in both.
@@ -23,7 +23,7 @@ from gateline import context, pipeline, step, tracked_run
 from gateline.kernel.names import split_version_id
 from gateline.sdk.data import dataset
 from gateline.sdk.features import compute_features
-from gateline.sdk.features import feature_view as view_version
+from gateline.sdk.features import feature_set as set_version
 from gateline.serving import LoadedForm, compile_served_form
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -46,9 +46,9 @@ SETTINGS = {
 
 
 @step
-def features(feature_view: str) -> pl.DataFrame:
-    """Compute the features of all flights from the dataset versions that the view pins."""
-    return compute_features(context().client, view_version(context().client, feature_view)).sort("t", "row_id")
+def features(feature_set: str) -> pl.DataFrame:
+    """Compute the features of all flights from the dataset versions that the set pins."""
+    return compute_features(context().client, set_version(context().client, feature_set)).sort("t", "row_id")
 
 
 @step
@@ -116,15 +116,15 @@ def measure(training: pl.DataFrame, scored: pl.DataFrame) -> dict[str, float]:
 
 
 @step
-def record(model: Path, form: dict[str, str], metrics: dict[str, float], feature_view: str, parameters: dict[str, Any]) -> str:
+def record(model: Path, form: dict[str, str], metrics: dict[str, float], feature_set: str, parameters: dict[str, Any]) -> str:
     """Record the training as an MLflow run with inputs, parameters, metrics, model and environment; freeze it; return its id."""
     run = context()
-    view = view_version(run.client, feature_view)
-    versions = [dataset(run.client, *split_version_id(pin)) for _, pin in sorted(view.dataset_versions.items())]
+    feature_set = set_version(run.client, feature_set)
+    versions = [dataset(run.client, *split_version_id(pin)) for _, pin in sorted(feature_set.dataset_versions.items())]
     folder = run.project.folder / ".gateline-cache" / form["serving.json"]
     with tracked_run(
         run.client, experiment=run.project.name, name=f"train as of {parameters['as_of'][:10]}", datasets=versions,
-        params={**SETTINGS, "rounds": ROUNDS, **parameters}, feature_view=view, seed=parameters["seed"], folder=run.project.folder,
+        params={**SETTINGS, "rounds": ROUNDS, **parameters}, feature_set=feature_set, seed=parameters["seed"], folder=run.project.folder,
     ) as tracked:  # fmt: skip
         tracked.log_metrics(metrics)
         served = {one: run.client.download(sha256, folder / one) for one, sha256 in form.items()}
@@ -150,9 +150,9 @@ def judge(run_id: str, form: dict[str, str], model: str, compare: bool, trained_
 def conclude(gate: dict[str, Any], run_id: str, form: dict[str, str], metrics: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
     """Register the candidate when that is wanted, and say what became of it."""
     run = context()
-    pinned = view_version(run.client, facts["feature_view"]).dataset_versions
+    pinned = set_version(run.client, facts["feature_set"]).dataset_versions
     body = {
-        "run_id": run_id, "model_files": form, "gate_run_id": gate["id"], "feature_view": facts["feature_view"],
+        "run_id": run_id, "model_files": form, "gate_run_id": gate["id"], "feature_set": facts["feature_set"],
         "dataset_versions": sorted(pinned.values()), "training_frame": run.artifacts["rows-between"], "metrics": metrics,
         "owner": run.project.settings["project"]["owner"], "trained_from": facts["trained_from"], "trained_until": facts["trained_until"],
         "description": f"Trained as of {facts['as_of']}.",
@@ -169,7 +169,7 @@ def conclude(gate: dict[str, Any], run_id: str, form: dict[str, str], metrics: d
 @pipeline
 def train(
     as_of: str,
-    feature_view: str,
+    feature_set: str,
     model: str = "flight-delay",
     seed: int = 1,
     train_days: int = 120,
@@ -181,7 +181,7 @@ def train(
 
     Args:
         as_of: Now, ISO 8601 with an offset; only labels known by then are used.
-        feature_view: Id of the feature view version.
+        feature_set: Id of the feature set version.
         model: Name of the model.
         seed: Seed of the training.
         train_days: Days trained on.
@@ -192,17 +192,17 @@ def train(
     today = datetime.fromisoformat(as_of).astimezone(NEW_YORK).date()
     split, first = today - timedelta(days=holdout_days), today - timedelta(days=holdout_days + train_days)
     trained_from, trained_until = first_question(first), first_question(split)
-    flights = features(feature_view)
+    flights = features(feature_set)
     training = rows_between(flights, first.isoformat(), split.isoformat(), as_of)
     holdout = rows_between(flights, split.isoformat(), today.isoformat(), as_of)
     booster = fit(training, seed)
     form = compile_form(booster, training)
     metrics = measure(training, evaluate(form, holdout))
     parameters = {"as_of": as_of, "seed": seed, "train_days": train_days, "holdout_days": holdout_days}
-    run_id = record(booster, form, metrics, feature_view, parameters)
+    run_id = record(booster, form, metrics, feature_set, parameters)
     gate = judge(run_id, form, model, compare, trained_until)
     facts = {
-        "as_of": as_of, "feature_view": feature_view, "model": model, "register": register,
+        "as_of": as_of, "feature_set": feature_set, "model": model, "register": register,
         "trained_from": trained_from, "trained_until": trained_until,
     }  # fmt: skip
     return conclude(gate, run_id, form, metrics, facts)

@@ -1,4 +1,4 @@
-"""Feature views and their versions."""
+"""Feature sets and their versions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
-from gateline.features import view_from_dict
+from gateline.features import set_from_dict
 from gateline.server.security import Application, Caller, permission
 
-router = APIRouter(prefix="/feature-views", tags=["feature views"])
+router = APIRouter(prefix="/feature-sets", tags=["feature sets"])
 
 
-class FeatureViewRequest(BaseModel):
-    """A feature view as `FeatureView.as_dict` writes it, and dataset versions to pin where the newest is not wanted."""
+class FeatureSetRequest(BaseModel):
+    """A feature set as `FeatureSet.as_dict` writes it, and dataset versions to pin where the newest is not wanted."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -24,33 +24,33 @@ class FeatureViewRequest(BaseModel):
 
 
 @router.post("", status_code=201, openapi_extra=permission(Permission.FEATURE_WRITE))
-def register_feature_view(body: FeatureViewRequest, app: Application, caller: Caller) -> dict[str, Any]:
-    """Check a view against its datasets and make it a version; the same view over the same data returns the version it made before."""
-    view = view_from_dict(body.definition)
-    return app.feature_views.register(caller.name, view, dataset_versions=body.dataset_versions).as_dict()
+def register_feature_set(body: FeatureSetRequest, app: Application, caller: Caller) -> dict[str, Any]:
+    """Check a set against its datasets and make it a version; the same set over the same data returns the version it made before."""
+    feature_set = set_from_dict(body.definition)
+    return app.feature_sets.register(caller.name, feature_set, dataset_versions=body.dataset_versions).as_dict()
 
 
 @router.get("", openapi_extra=permission(Permission.FEATURE_READ))
-def list_feature_views(app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
-    """List every version of every feature view, by name and number."""
-    return [version.as_dict() for version in app.feature_views.list()]
+def list_feature_sets(app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
+    """List every version of every feature set, by name and number."""
+    return [version.as_dict() for version in app.feature_sets.list()]
 
 
 @router.get("/{name}/versions", openapi_extra=permission(Permission.FEATURE_READ))
-def list_feature_view_versions(name: str, app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
-    """List the versions of a feature view, oldest first."""
-    app.feature_views.get(name)
-    return [version.as_dict() for version in app.feature_views.list(name)]
+def list_feature_set_versions(name: str, app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
+    """List the versions of a feature set, oldest first."""
+    app.feature_sets.get(name)
+    return [version.as_dict() for version in app.feature_sets.list(name)]
 
 
 @router.get("/{name}/versions/{version}", openapi_extra=permission(Permission.FEATURE_READ))
-def show_feature_view_version(name: str, version: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+def show_feature_set_version(name: str, version: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
     """Show a version with its definition, features and pinned dataset versions."""
-    return app.feature_views.get(name, version).as_dict()
+    return app.feature_sets.get(name, version).as_dict()
 
 
 @router.post("/{name}/versions/{version}/check", openapi_extra=permission(Permission.FEATURE_READ))
-def check_feature_view_version(
+def check_feature_set_version(
     name: str,
     version: int,
     app: Application,
@@ -59,6 +59,6 @@ def check_feature_view_version(
     rows: Annotated[int, Query(ge=0, le=10_000)] = 200,
 ) -> dict[str, Any]:
     """Search a version for features that see the future; an empty list of leaks is the good answer."""
-    found = app.feature_views.get(name, version)
-    leaks = app.feature_views.check(found, seed=seed, rows=rows)
+    found = app.feature_sets.get(name, version)
+    leaks = app.feature_sets.check(found, seed=seed, rows=rows)
     return {"id": found.id, "seed": seed, "rows": rows, "leaks": [leak.as_dict() for leak in leaks]}

@@ -28,7 +28,7 @@ class VersionRequest(BaseModel):
     run_id: str = ""
     model_files: dict[str, str] = {}
     gate_run_id: str = ""
-    feature_view: str = ""
+    feature_set: str = ""
     dataset_versions: list[str] = []
     training_frame: str = ""
     metrics: dict[str, float] = {}
