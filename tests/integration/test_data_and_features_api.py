@@ -17,6 +17,7 @@ from gateline.sdk.data import dataset, datasets, register_dataset, table, verify
 from gateline.sdk.features import (
     check_feature_set,
     compute_features,
+    feature_set,
     feature_sets,
     project_feature_sets,
     register_feature_set,

@@ -16,7 +16,7 @@ from make_data import make_data
 
 from gateline import context, pipeline, step, tracked_run
 from gateline.sdk.data import dataset, register_dataset
-from gateline.sdk.features import compute_features, register_feature_set
+from gateline.sdk.features import compute_features, feature_set, register_feature_set
 from gateline.serving import compile_served_form
 
 CATEGORICAL = late_parcel.categorical
