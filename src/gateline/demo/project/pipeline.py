@@ -119,12 +119,12 @@ def measure(training: pl.DataFrame, scored: pl.DataFrame) -> dict[str, float]:
 def record(model: Path, form: dict[str, str], metrics: dict[str, float], feature_set: str, parameters: dict[str, Any]) -> str:
     """Record the training as an MLflow run with inputs, parameters, metrics, model and environment; freeze it; return its id."""
     run = context()
-    feature_set = set_version(run.client, feature_set)
-    versions = [dataset(run.client, *split_version_id(pin)) for _, pin in sorted(feature_set.dataset_versions.items())]
+    used = set_version(run.client, feature_set)
+    versions = [dataset(run.client, *split_version_id(pin)) for _, pin in sorted(used.dataset_versions.items())]
     folder = run.project.folder / ".gateline-cache" / form["serving.json"]
     with tracked_run(
         run.client, experiment=run.project.name, name=f"train as of {parameters['as_of'][:10]}", datasets=versions,
-        params={**SETTINGS, "rounds": ROUNDS, **parameters}, feature_set=feature_set, seed=parameters["seed"], folder=run.project.folder,
+        params={**SETTINGS, "rounds": ROUNDS, **parameters}, feature_set=used, seed=parameters["seed"], folder=run.project.folder,
     ) as tracked:  # fmt: skip
         tracked.log_metrics(metrics)
         served = {one: run.client.download(sha256, folder / one) for one, sha256 in form.items()}
