@@ -1,7 +1,7 @@
 """Gateline: the whole MLOps loop with evidence.
 
-User code imports from here: `from gateline import step, pipeline, Client, FeatureSet, Source, …`. Importing the package loads none of it;
-each name is loaded when it is first used.
+User code imports from here: `from gateline import step, pipeline, Client, FeatureSet, EventSource, …`. Importing the package loads
+none of it; each name is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from gateline.sdk.local import register_local
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateline.features.model import FeatureSet, KnownAt, Label, Latest, Lookup, OnDemand, Source, Window, instant
+    from gateline.features.model import FeatureSet
+    from gateline.features.plan import EventSource, KnownAt, Label, instant
+    from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -23,18 +25,20 @@ if TYPE_CHECKING:
     from gateline.sdk.tracking import tracked_run
 
 __all__ = [
+    "Aggregation",
     "Client",
+    "Entity",
+    "EventSource",
     "FeatureSet",
     "GatelineError",
     "KnownAt",
     "Label",
-    "Latest",
-    "Lookup",
-    "OnDemand",
+    "LatestView",
+    "LookupView",
+    "OnDemandView",
     "Pipeline",
-    "Source",
     "Step",
-    "Window",
+    "WindowView",
     "context",
     "instant",
     "pipeline",
@@ -43,7 +47,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "gateline.features.model": ("FeatureSet", "KnownAt", "Label", "Latest", "Lookup", "OnDemand", "Source", "Window", "instant"),
+    "gateline.features.model": ("FeatureSet",),
+    "gateline.features.plan": ("EventSource", "KnownAt", "Label", "instant"),
+    "gateline.features.views": ("Aggregation", "Entity", "LatestView", "LookupView", "OnDemandView", "WindowView"),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),

@@ -26,16 +26,20 @@ from gateline.sdk.lockfile import check_lock, read_lock, write_lock
 from gateline.sdk.project import Project
 
 PROJECT = """
-from gateline.features import FeatureSet, Label, Source, Window
+from gateline.features import Aggregation, EventSource, FeatureSet, Label, WindowView
 
-visits = Source(
+visits = EventSource(
     name="visits", dataset="visits",
     columns={"id": "id", "shop": "shop", "at": "at", "amount": "amount"},
     event_time="at", available_at="at",
 )
 spending = FeatureSet(
     name="spending", spine=visits, entity="id", time="at",
-    parts=(Window(name="spent", source=visits, key="shop", column="amount", aggregate="sum", window_seconds=3600),),
+    views=(
+        WindowView(
+            name="spending", source=visits, entity="shop", windows=("1h",), aggregations=(Aggregation("sum", "amount", feature="spent"),)
+        ),
+    ),
     label=Label(source=visits, sql="returned", available_at="settled"),
 )
 """

@@ -11,7 +11,7 @@ import pytest
 
 from gateline.data import Datasets, ObjectStore
 from gateline.demo.project.features import ARRIVED, DEPARTED, SCHEDULED, departures, flight_delay, flights
-from gateline.features import FeatureSet, FeatureSets, LeakKind, Source, Window, compute, find_leaks
+from gateline.features import Aggregation, EventSource, FeatureSet, FeatureSets, LeakKind, WindowView, compute, find_leaks
 from gateline.kernel.clock import SimulatedClock
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.records import Records
@@ -97,8 +97,8 @@ def test_no_feature_sees_the_future(tables):
 def leaky_view():
     """The leak that everybody ships: a delay counts from the schedule on, though it is known only when the flight has left."""
     early = replace(departures, columns={**departures.columns, "scheduled": SCHEDULED}, event_time="scheduled", available_at="scheduled")
-    parts = tuple(replace(part, source=early) if part.source == departures else part for part in flight_delay.parts)
-    return replace(flight_delay, parts=parts)
+    views = tuple(replace(view, source=early) if view.source == departures else view for view in flight_delay.views)
+    return replace(flight_delay, views=views)
 
 
 def test_an_injected_leaking_source_is_caught_and_not_registered(feature_sets, tables):
@@ -118,7 +118,7 @@ def test_a_delay_known_too_early_lifts_the_correlation_with_the_label(frame, tab
 
 def test_an_arrival_delay_known_at_departure_reaches_the_correlation_of_the_common_leak(tables):
     """The mean arrival delay at the origin in the last hour: about .29 when known at arrival, about .50 when taken at departure."""
-    arrivals = Source(
+    arrivals = EventSource(
         name="arrivals",
         dataset="flights",
         columns={"origin": "origin", "arr_delay": "arr_delay", "arrived": ARRIVED, "departed": DEPARTED},
@@ -128,9 +128,10 @@ def test_an_arrival_delay_known_at_departure_reaches_the_correlation_of_the_comm
     spine = replace(flights, available_at="scheduled")
     label = replace(flight_delay.label, source=spine, sql="arr_delay")
 
-    def with_arrivals(source: Source) -> FeatureSet:
-        part = Window(name="last_hour", source=source, key="origin", column="arr_delay", aggregate="mean", window_seconds=3600)
-        return replace(flight_delay, spine=spine, time="scheduled", parts=(part,), label=label)
+    def with_arrivals(source: EventSource) -> FeatureSet:
+        mean = Aggregation("mean", "arr_delay", feature="last_hour")
+        view = WindowView(name="arrivals", source=source, entity="origin", aggregations=(mean,), windows=("1h",))
+        return replace(flight_delay, spine=spine, time="scheduled", views=(view,), label=label)
 
     leaky = with_arrivals(replace(arrivals, event_time="departed", available_at="departed"))
     assert correlation(compute(with_arrivals(arrivals), tables), "last_hour") == pytest.approx(0.286, abs=0.02)

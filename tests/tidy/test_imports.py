@@ -60,7 +60,7 @@ def test_importing_gateline_loads_nothing_heavy():
 
 
 def test_declaring_a_pipeline_and_features_loads_nothing_heavy():
-    assert heavy_among(loaded_by("from gateline import FeatureSet, Label, Latest, Source, Window, pipeline, step")) == set()
+    assert heavy_among(loaded_by("from gateline import EventSource, FeatureSet, Label, LatestView, WindowView, pipeline, step")) == set()
 
 
 def test_the_client_loads_no_server_code():

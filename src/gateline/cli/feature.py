@@ -72,7 +72,7 @@ def show(ctx: click.Context, version: str) -> None:
     from gateline.sdk.features import feature_set
 
     found = feature_set(client(ctx), version)
-    parts = {name: part for part in found.definition.parts for name in part.outputs}
+    parts = {name: part for part in found.definition.plan.parts for name in part.outputs}
     rows = [
         {
             "feature": one.name,

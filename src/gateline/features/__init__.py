@@ -10,23 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.features.codec import set_from_dict, version_from_dict
 from gateline.features.model import (
-    Aggregate,
     FeatureColumn,
     FeatureKind,
     FeatureSet,
     FeatureSetVersion,
     FeatureSetVersionId,
-    KnownAt,
-    Label,
-    Latest,
     Leak,
     LeakKind,
-    Lookup,
-    OnDemand,
-    Source,
-    Window,
-    instant,
 )
+from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
+from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
 
 if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
@@ -34,27 +27,9 @@ if TYPE_CHECKING:
     from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate",
-    "FeatureColumn",
-    "FeatureKind",
-    "FeatureSet",
-    "FeatureSetVersion",
-    "FeatureSetVersionId",
-    "FeatureSets",
-    "KnownAt",
-    "Label",
-    "Latest",
-    "Leak",
-    "LeakKind",
-    "Lookup",
-    "OnDemand",
-    "Source",
-    "Window",
-    "compute",
-    "find_leaks",
-    "instant",
-    "set_from_dict",
-    "version_from_dict",
+    "Aggregate", "Aggregation", "Entity", "EventSource", "FeatureColumn", "FeatureKind", "FeatureSet", "FeatureSetVersion",
+    "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "OnDemandView", "Plan",
+    "WindowView", "compute", "find_leaks", "instant", "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 

@@ -7,34 +7,26 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateline.data import DatasetVersionId
-from gateline.features.model import (
-    FeatureColumn,
-    FeatureKind,
-    FeatureSet,
-    FeatureSetVersion,
-    FeatureSetVersionId,
-    KnownAt,
-    Label,
-    Latest,
-    Lookup,
-    OnDemand,
-    Source,
-    Window,
-)
+from gateline.features.model import FeatureColumn, FeatureKind, FeatureSet, FeatureSetVersion, FeatureSetVersionId
+from gateline.features.plan import EventSource, KnownAt, Label
 from gateline.features.rules import refuse
+from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, View, WindowView
 from gateline.kernel.names import split_version_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateline.features.model import Part
 
 Value = TypeVar("Value")
-_PARTS: Mapping[str, type[Latest | Window | Lookup]] = {"latest": Latest, "window": Window, "lookup": Lookup}
-_TEXTS = frozenset({"name", "dataset", "event_time", "available_at", "sql", "time", "unit", "description", "column", "aggregate"})
-_NUMBERS = frozenset({"max_age_seconds", "window_seconds", "offset_seconds"})
-_LISTS = frozenset({"tie_breaker", "key", "entity", "columns", "slices", "categorical"})
-_MAPPINGS = frozenset({"features", "columns"})
+_VIEWS: Mapping[str, type[View]] = {"latest": LatestView, "window": WindowView, "lookup": LookupView, "on_demand": OnDemandView}
+_TEXTS = frozenset({
+    "name", "dataset", "event_time", "available_at", "sql", "time", "unit", "description", "owner", "column", "aggregate", "feature",
+    "denominator",
+})  # fmt: skip
+_NUMBERS = frozenset({"max_age", "offset", "hop", "k", "lateness_seconds"})
+_LISTS = frozenset({"tie_breaker", "event_id", "keys", "entity", "columns", "slices", "categorical", "tags"})
+_MAPPINGS = frozenset({"features", "columns", "expressions"})
+_DERIVED = frozenset({"function"})
 
 
 def set_from_dict(definition: Mapping[str, Any]) -> FeatureSet:
@@ -45,30 +37,28 @@ def set_from_dict(definition: Mapping[str, Any]) -> FeatureSet:
     """
     reader = _Reader()
     name = str(definition.get("name", ""))
-    plain = {key: value for key, value in definition.items() if key not in {"sources", "spine", "parts", "on_demand", "label", "known_at"}}
+    plain = {key: value for key, value in definition.items() if key not in {"sources", "spine", "views", "label", "known_at"}}
     listed = [str(raw.get("name")) for raw in reader.items(definition, "sources") if isinstance(raw, dict)]
     reader.mistakes += [f"source '{one}' is listed more than once" for one, count in Counter(listed).items() if count > 1]
     sources = {
-        source.name: source for raw in reader.items(definition, "sources") if (source := reader.make(Source, raw, "source")) is not None
+        source.name: source
+        for raw in reader.items(definition, "sources")
+        if (source := reader.make(EventSource, raw, "source")) is not None
     }
     spine = reader.source(sources, definition.get("spine"), "spine")
-    parts = tuple(part for raw in reader.items(definition, "parts") if (part := reader.part(sources, raw)) is not None)
-    on_demand = tuple(one for raw in reader.items(definition, "on_demand") if (one := reader.make(OnDemand, raw, "on_demand")) is not None)
+    views = tuple(view for raw in reader.items(definition, "views") if (view := reader.view(sources, raw)) is not None)
     known_at = tuple(fact for raw in reader.items(definition, "known_at") if (fact := reader.make(KnownAt, raw, "known_at")) is not None)
     label = None
     if definition.get("label") is not None:
         raw = definition["label"]
         source = reader.source(sources, raw.get("source") if isinstance(raw, dict) else None, "label")
         label = reader.make(Label, {**raw, "source": source} if isinstance(raw, dict) else raw, "label")
-    feature_set = reader.make(
-        FeatureSet, {**plain, "spine": spine, "parts": parts, "on_demand": on_demand, "label": label, "known_at": known_at}, "feature_set"
-    )
+    feature_set = reader.make(FeatureSet, {**plain, "spine": spine, "views": views, "label": label, "known_at": known_at}, "set")
     if feature_set is None or reader.mistakes:
         refuse(name, reader.mistakes or ["it is incomplete"])
         raise AssertionError  # refuse raised
-    reader.mistakes += [
-        f"source '{one}' is listed, but never used" for one in sources.keys() - {source.name for source in feature_set.sources}
-    ]
+    used = {source.name for source in feature_set.plan.sources}
+    reader.mistakes += [f"source '{one}' is listed, but never used" for one in sources.keys() - used]
     refuse(name, reader.mistakes)
     return feature_set
 
@@ -103,27 +93,34 @@ class _Reader:
         self.mistakes.append(f"'{name}' must be a list")
         return []
 
-    def source(self, sources: Mapping[str, Source], name: object, where: str) -> Source | None:
+    def source(self, sources: Mapping[str, EventSource], name: object, where: str) -> EventSource | None:
         found = sources.get(name) if isinstance(name, str) else None
         if found is None:
             self.mistakes.append(f"{where}: there is no source '{name}' in 'sources'")
         return found
 
-    def part(self, sources: Mapping[str, Source], raw: Any) -> Part | None:
-        if not isinstance(raw, dict) or raw.get("kind") not in _PARTS:
-            self.mistakes.append(f"a part must be an object whose kind is one of {', '.join(_PARTS)}")
+    def view(self, sources: Mapping[str, EventSource], raw: Any) -> View | None:
+        if not isinstance(raw, dict) or raw.get("kind") not in _VIEWS:
+            self.mistakes.append(f"a view must be an object whose kind is one of {', '.join(_VIEWS)}")
             return None
+        where = f"view '{raw.get('name')}'"
         plain = {key: value for key, value in raw.items() if key != "kind"}
-        plain["source"] = self.source(sources, raw.get("source"), f"part '{raw.get('name')}'")
-        return self.make(_PARTS[raw["kind"]], plain, f"part '{raw.get('name')}'")
+        if raw["kind"] == "on_demand":
+            return self.make(OnDemandView, plain, where)
+        plain["source"] = self.source(sources, raw.get("source"), where)
+        plain["entity"] = self.make(Entity, raw.get("entity"), f"{where}, entity")
+        if raw["kind"] == "window":
+            found = [self.make(Aggregation, one, f"{where}, aggregation") for one in self.items(raw, "aggregations")]
+            plain["aggregations"] = tuple(one for one in found if one is not None)
+        return self.make(_VIEWS[raw["kind"]], plain, where)
 
     def make(self, kind: type[Value], raw: Any, where: str) -> Value | None:
         """Return the dataclass of a JSON object, or note what is wrong with it."""
         if not isinstance(raw, dict):
             self.mistakes.append(f"{where} must be an object")
             return None
-        label = f"{where} '{raw['name']}'" if "name" in raw and not where.startswith("part") else where
-        declared = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+        label = f"{where} '{raw['name']}'" if "name" in raw and not where.startswith("view") else where
+        declared = {field.name: field for field in fields(kind) if field.name not in _DERIVED}  # type: ignore[arg-type]
         found = [f"{label}: unknown field '{name}'" for name in raw if name not in declared]
         values: dict[str, Any] = {}
         for name, field in declared.items():
@@ -137,14 +134,19 @@ class _Reader:
             values[name] = value
         self.mistakes += found
         broken = found or any(value is None and name in {"source", "spine"} for name, value in values.items())
+        broken = broken or (kind in _VIEWS.values() and values.get("entity", ...) is None)
         return None if broken else kind(**values)
 
 
 def _value(kind: type, name: str, value: Any) -> Any:
     """Return the value in its Python form, or MISSING when its type is wrong."""
-    if name in _MAPPINGS and kind in {Source, Latest, Lookup}:
+    if isinstance(value, Entity):
+        return value
+    if name in _MAPPINGS and kind in {EventSource, LatestView, LookupView, OnDemandView}:
         fits = isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
         return dict(value) if fits else MISSING
+    if name == "windows":
+        return tuple(value) if isinstance(value, list) and all(type(one) is int for one in value) else MISSING
     if name in _LISTS:
         items = [value] if isinstance(value, str) else value
         return tuple(items) if isinstance(items, list) and all(isinstance(item, str) for item in items) else MISSING

@@ -9,13 +9,14 @@ from polars.exceptions import PolarsError
 
 from gateline.data.model import ColumnType
 from gateline.features import rules
-from gateline.features.model import Aggregate, FeatureColumn, FeatureKind, Latest, Lookup, Window
+from gateline.features.model import FeatureColumn, FeatureKind
+from gateline.features.plan import Aggregate, Latest, Lookup, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from gateline.features.model import FeatureSet, Part, Source
+    from gateline.features.plan import EventSource, Part, Plan
 
 INSTANT = pl.Datetime("us", "UTC")
 ROW = "__row"
@@ -47,13 +48,13 @@ def typed(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return expression
 
 
-def source_types(source: Source, path: Path) -> Schema:
+def source_types(source: EventSource, path: Path) -> Schema:
     """Return alias to type of the source over the table at `path`."""
     schema = dict(pl.scan_parquet(path).collect_schema())
     return {alias: _type_of(sql, schema)[1] for alias, sql in source.columns.items()}
 
 
-def source_frame(source: Source, path: Path, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
+def source_frame(source: EventSource, path: Path, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Return the source's rows in table order: every alias, typed, and `extra` expressions under their names.
 
     Expressions see the dataset's columns only, never each other.
@@ -84,26 +85,26 @@ def _type_of(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[pl.DataType, 
 class _Check:
     """Types every expression of a set against the datasets' schemas and gathers all mistakes."""
 
-    def __init__(self, feature_set: FeatureSet, schemas: Mapping[str, Mapping[str, ColumnType]]) -> None:
-        self.feature_set = feature_set
+    def __init__(self, plan: Plan, schemas: Mapping[str, Mapping[str, ColumnType]]) -> None:
+        self.plan = plan
         self.schemas = {name: {column: _POLARS[ColumnType(kind)] for column, kind in types.items()} for name, types in schemas.items()}
         self.mistakes: list[str] = []
         self.features: dict[str, pl.DataType] = {}
         self.aliases: dict[str, Schema] = {}
 
     def run(self) -> tuple[FeatureColumn, ...]:
-        for source in self.feature_set.sources:
+        for source in self.plan.sources:
             self.aliases[source.name] = self._source(source)
-        for part in self.feature_set.parts:
+        for part in self.plan.parts:
             self._part(part)
         self._spine()
         self._label_and_facts()
-        rules.refuse(self.feature_set.name, list(dict.fromkeys(self.mistakes)))
-        return tuple(self._column(name) for name in self.feature_set.features)
+        rules.refuse(self.plan.name, list(dict.fromkeys(self.mistakes)))
+        return tuple(self._column(name) for name in self.plan.features)
 
     def _column(self, name: str) -> FeatureColumn:
         dtype = self.features[name]
-        categorical = name in self.feature_set.categorical or dtype == pl.String
+        categorical = name in self.plan.categorical or dtype == pl.String
         kind = FeatureKind.CATEGORICAL if categorical else FeatureKind.NUMERIC
         return FeatureColumn(name=name, dtype=_FEATURE_TYPES[dtype], kind=kind)
 
@@ -119,7 +120,7 @@ class _Check:
             self.mistakes.append(f"{where}: {sql!r} is not valid: {str(error).strip().splitlines()[0]}")
             return None
 
-    def _source(self, source: Source) -> Schema:
+    def _source(self, source: EventSource) -> Schema:
         schema = self.schemas.get(source.dataset)
         if schema is None:
             self.mistakes.append(
@@ -149,7 +150,7 @@ class _Check:
             self.mistakes.append(f"{where} is {dtype}, not true or false")
 
     def _part(self, part: Part) -> None:
-        spine, own = self.aliases[self.feature_set.spine.name], self.aliases[part.source.name]
+        spine, own = self.aliases[self.plan.spine.name], self.aliases[part.source.name]
         for alias in part.keys:
             if alias in spine and alias in own and spine[alias] != own[alias]:
                 self.mistakes.append(
@@ -176,16 +177,16 @@ class _Check:
         self.features[name] = dtype
 
     def _spine(self) -> None:
-        spine = self.aliases[self.feature_set.spine.name]
-        self._instant(f"time '{self.feature_set.time}'", spine.get(self.feature_set.time))
-        for name in self.feature_set.columns:
+        spine = self.aliases[self.plan.spine.name]
+        self._instant(f"time '{self.plan.time}'", spine.get(self.plan.time))
+        for name in self.plan.columns:
             if name in spine:
                 self._feature(name, spine[name])
         known = {
             **spine,
-            **{name: dtype for part in self.feature_set.parts for name in part.outputs if (dtype := self.features.get(name)) is not None},
+            **{name: dtype for part in self.plan.parts for name in part.outputs if (dtype := self.features.get(name)) is not None},
         }
-        for one in self.feature_set.on_demand:
+        for one in self.plan.on_demand:
             if self._reads_untyped(one.sql, known):
                 continue  # what it reads is reported already
             dtype = self._type(f"on-demand feature '{one.name}'", one.sql, known, "the spine or the features of parts")
@@ -194,21 +195,21 @@ class _Check:
 
     def _reads_untyped(self, sql: str, known: Schema) -> bool:
         """Whether the expression reads something that is declared, but has mistakes itself."""
-        declared = {*self.feature_set.spine.columns, *(name for part in self.feature_set.parts for name in part.outputs)}
+        declared = {*self.plan.spine.columns, *(name for part in self.plan.parts for name in part.outputs)}
         try:
             return bool(roots(sql) & (declared - known.keys()))
         except PolarsError:
             return False
 
     def _label_and_facts(self) -> None:
-        label = self.feature_set.label
+        label = self.plan.label
         if label is not None and (schema := self.schemas.get(label.source.dataset)) is not None:
             what = f"dataset '{label.source.dataset}'"
             dtype = self._type("label", label.sql, schema, what)
             if dtype is not None and dtype not in {pl.Boolean(), pl.Int64(), pl.Float64()}:
                 self.mistakes.append(f"label is {dtype}, not a number or a boolean")
             self._instant("label, available_at", self._type("label, available_at", label.available_at, schema, what))
-        for fact in self.feature_set.known_at:
+        for fact in self.plan.known_at:
             where, schema = f"known_at of dataset '{fact.dataset}'", self.schemas.get(fact.dataset)
             if schema is None:
                 self.mistakes.append(f"{where}: there is no such dataset in the set{rules.suggestion(fact.dataset, self.schemas)}")
@@ -219,18 +220,18 @@ class _Check:
             self._instant(where, self._type(where, fact.sql, schema, f"dataset '{fact.dataset}'"))
 
 
-def check_set(feature_set: FeatureSet, schemas: Mapping[str, Mapping[str, ColumnType]]) -> tuple[FeatureColumn, ...]:
+def check_plan(plan: Plan, schemas: Mapping[str, Mapping[str, ColumnType]]) -> tuple[FeatureColumn, ...]:
     """Return the features with their types, in order.
 
     Args:
-        feature_set: The declaration.
+        plan: The declaration.
         schemas: For each dataset, column name to type.
 
     Raises:
         InvalidInput: the declaration has mistakes; all of them are named.
     """
-    rules.refuse(feature_set.name, rules.set_mistakes(feature_set))
-    return _Check(feature_set, schemas).run()
+    rules.refuse(plan.name, rules.plan_mistakes(plan))
+    return _Check(plan, schemas).run()
 
 
 def lookback_seconds(parts: Sequence[Part]) -> int | None:
@@ -249,7 +250,7 @@ __all__ = [
     "LABEL_AT",
     "ROW",
     "Latest",
-    "check_set",
+    "check_plan",
     "lookback_seconds",
     "roots",
     "source_frame",

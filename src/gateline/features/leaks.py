@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gateline.features.expressions import INSTANT, roots
-from gateline.features.model import FeatureSet, KnownAt, Leak, LeakKind, Source
+from gateline.features.model import Leak, LeakKind
+from gateline.features.plan import EventSource, KnownAt, Plan
 from gateline.features.point_in_time import Prepared, assemble, prepare
 from gateline.features.trial import tried_leaks
 from gateline.kernel.clock import MINUTE, iso
@@ -27,28 +28,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from gateline.features.model import FeatureSet
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Use:
     """A feature, and the dataset columns of one source that it reads."""
 
     feature: str
-    source: Source
+    source: EventSource
     columns: frozenset[str]
 
 
 def find_leaks(
-    feature_set: FeatureSet,
+    declared: FeatureSet | Plan,
     tables: Mapping[str, Path],
     *,
     seed: int,
     rows: int = 200,
-    assemble_rows: Callable[[FeatureSet, Prepared], pl.DataFrame] = assemble,
+    assemble_rows: Callable[[Plan, Prepared], pl.DataFrame] = assemble,
 ) -> list[Leak]:
     """Search a set for leaks by meaning (every row) and by trial (`rows` sampled spine rows).
 
     Args:
-        feature_set: A valid set.
+        declared: A valid set, or its plan.
         tables: Dataset name to the path of its table.
         seed: Seed of the sample.
         rows: Number of spine rows tried; 0 searches by meaning only.
@@ -57,68 +60,69 @@ def find_leaks(
     Returns:
         What was found, at most one leak for each kind and feature; nothing when no feature sees the future.
     """
-    prepared = prepare(feature_set, tables)
-    found = [*declared_leaks(feature_set, tables), *_late_requests(feature_set, prepared)]
+    plan = declared.plan
+    prepared = prepare(plan, tables)
+    found = [*declared_leaks(plan, tables), *_late_requests(plan, prepared)]
     if rows:
-        found += tried_leaks(feature_set, prepared, seed=seed, rows=rows, assemble_rows=assemble_rows)
+        found += tried_leaks(plan, prepared, seed=seed, rows=rows, assemble_rows=assemble_rows)
     first: dict[tuple[LeakKind, str], Leak] = {}
     for leak in found:
         first.setdefault((leak.kind, leak.feature), leak)
     return list(first.values())
 
 
-def refuse_leaks(feature_set: FeatureSet, tables: Mapping[str, Path]) -> None:
+def refuse_leaks(plan: Plan, tables: Mapping[str, Path]) -> None:
     """Refuse a set that leaks by meaning.
 
     Raises:
         InvalidInput: it does; every leak is named with its numbers.
     """
-    found = find_leaks(feature_set, tables, seed=0, rows=0)
+    found = find_leaks(plan, tables, seed=0, rows=0)
     if found:
         raise InvalidInput(
-            f"Feature set '{feature_set.name}' sees the future: {' '.join(leak.detail for leak in found)}",
+            f"Feature set '{plan.name}' sees the future: {' '.join(leak.detail for leak in found)}",
             next_step="Declare `available_at` as the time from which the values could be known.",
             facts={"leaks": [leak.as_dict() for leak in found]},
         )
 
 
-def declared_leaks(feature_set: FeatureSet, tables: Mapping[str, Path]) -> Iterator[Leak]:
+def declared_leaks(plan: Plan, tables: Mapping[str, Path]) -> Iterator[Leak]:
     """Yield what contradicts the declared times, over every row of the datasets."""
-    for source in feature_set.sources:
-        features = [name for part in feature_set.parts if part.source == source for name in part.outputs]
+    for source in plan.sources:
+        features = [name for part in plan.parts if part.source == source for name in part.outputs]
         if features and not source.known_ahead:
             yield from _before_event(source, features, tables)
-    for use in _uses(feature_set):
-        for fact in _facts(feature_set, use.source.dataset):
+    for use in _uses(plan):
+        for fact in _facts(plan, use.source.dataset):
             if read := use.columns & set(fact.columns):
-                yield from _before_known(feature_set, use, fact, sorted(read), tables)
+                yield from _before_known(plan, use, fact, sorted(read), tables)
 
 
-def _uses(feature_set: FeatureSet) -> Iterator[_Use]:
-    for part in feature_set.parts:
+def _uses(plan: Plan) -> Iterator[_Use]:
+    for part in plan.parts:
         shared = frozenset[str]().union(*(roots(part.source.columns[key]) for key in part.keys))
         if part.source.where is not None:
             shared |= roots(part.source.where)
         for name, alias in part.outputs.items():
             yield _Use(feature=name, source=part.source, columns=shared | roots(part.source.columns[alias]))
-    aliases = feature_set.spine.columns
-    for name in feature_set.columns:
-        yield _Use(feature=name, source=feature_set.spine, columns=roots(aliases[name]))
-    for one in feature_set.on_demand:
+    aliases = plan.spine.columns
+    for name in plan.columns:
+        yield _Use(feature=name, source=plan.spine, columns=roots(aliases[name]))
+    for one in plan.on_demand:
         columns = frozenset[str]().union(*(roots(aliases[alias]) for alias in roots(one.sql) if alias in aliases))
-        yield _Use(feature=one.name, source=feature_set.spine, columns=columns)
+        yield _Use(feature=one.name, source=plan.spine, columns=columns)
 
 
-def _facts(feature_set: FeatureSet, dataset: str) -> list[KnownAt]:
+def _facts(plan: Plan, dataset: str) -> list[KnownAt]:
     """Return what is known about the dataset's columns: declared facts, and that the label is known when it becomes available."""
-    facts = [fact for fact in feature_set.known_at if fact.dataset == dataset]
-    label = feature_set.label
+    facts = [fact for fact in plan.known_at if fact.dataset == dataset]
+    label = plan.label
     if label is not None and label.source.dataset == dataset:
         facts.append(KnownAt(dataset=dataset, columns=tuple(sorted(roots(label.sql))), sql=label.available_at))
     return facts
 
 
-def _times(source: Source, tables: Mapping[str, Path], used_at: str, **expressions: str) -> pl.DataFrame:
+def _times(source: EventSource, tables: Mapping[str, Path], used_at: str, **expressions: str) -> pl.DataFrame:
     """Return the dataset rows that the source keeps: row number, `used` (the given alias of the source) and further expressions."""
     rows = pl.scan_parquet(tables[source.dataset]).with_row_index("__row")
     if source.where is not None:
@@ -127,7 +131,7 @@ def _times(source: Source, tables: Mapping[str, Path], used_at: str, **expressio
     return rows.with_columns(**{name: pl.sql_expr(sql) for name, sql in named.items()}).collect()
 
 
-def _before_event(source: Source, features: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
+def _before_event(source: EventSource, features: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
     rows = _times(source, tables, source.available_at, __event=source.columns[source.event_time])
     early = rows.filter(pl.col("__used") < pl.col("__event"))
     if early.is_empty():
@@ -141,9 +145,9 @@ def _before_event(source: Source, features: list[str], tables: Mapping[str, Path
         )  # fmt: skip
 
 
-def _before_known(feature_set: FeatureSet, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
-    source, spine = use.source, use.source == feature_set.spine
-    used_at = feature_set.time if spine else source.available_at
+def _before_known(plan: Plan, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
+    source, spine = use.source, use.source == plan.spine
+    used_at = plan.time if spine else source.available_at
     rows = _times(source, tables, used_at, __truth=fact.sql)
     present = pl.any_horizontal(pl.col(column).is_not_null() for column in read) & pl.col("__used").is_not_null()
     rows = rows.filter(present)
@@ -152,7 +156,7 @@ def _before_known(feature_set: FeatureSet, use: _Use, fact: KnownAt, read: list[
         return
     row, t, minutes = _worst(early)
     when = "later, or never" if math.isinf(minutes) else f"later, by up to {minutes:,.0f} minutes"
-    used = f"uses them at t = '{feature_set.time}'" if spine else f"declares them available at '{source.available_at}'"
+    used = f"uses them at t = '{plan.time}'" if spine else f"declares them available at '{source.available_at}'"
     yield Leak(
         kind=LeakKind.BEFORE_KNOWN, feature=use.feature, row=f"{source.dataset}[{row}]", t=t,
         detail=f"Feature '{use.feature}' reads {', '.join(read)} of dataset '{source.dataset}', and source '{source.name}' {used}, but "
@@ -171,21 +175,21 @@ def _worst(early: pl.DataFrame) -> tuple[int, int, float]:
     return int(row), int(t), math.inf if by is None else by / MINUTE
 
 
-def _late_requests(feature_set: FeatureSet, prepared: Prepared) -> list[Leak]:
+def _late_requests(plan: Plan, prepared: Prepared) -> list[Leak]:
     """Return a leak for the spine's own features when its rows are declared available only after `t`."""
-    used = [*feature_set.columns, *(one.name for one in feature_set.on_demand)]
-    available = feature_set.spine.available_at
+    used = [*plan.columns, *(one.name for one in plan.on_demand)]
+    available = plan.spine.available_at
     rows = prepared.spine.with_row_index("__row")
-    late = rows.filter((pl.col(available) > pl.col(feature_set.time)) | pl.col(available).is_null())
+    late = rows.filter((pl.col(available) > pl.col(plan.time)) | pl.col(available).is_null())
     if late.is_empty() or not used:
         return []
     first = late.row(0, named=True)
-    t = round(first[feature_set.time].timestamp() * 1_000_000)
+    t = round(first[plan.time].timestamp() * 1_000_000)
     return [
         Leak(
-            kind=LeakKind.REQUEST_TOO_EARLY, feature=name, row=f"{feature_set.spine.name}[{first['__row']}]", t=t,
+            kind=LeakKind.REQUEST_TOO_EARLY, feature=name, row=f"{plan.spine.name}[{first['__row']}]", t=t,
             detail=f"Feature '{name}' comes with the request, but {late.height:,} of {rows.height:,} rows of the spine "
-            f"'{feature_set.spine.name}' are available only after t = '{feature_set.time}' (row {first['__row']}, t {iso(t)}).",
+            f"'{plan.spine.name}' are available only after t = '{plan.time}' (row {first['__row']}, t {iso(t)}).",
         )
         for name in used
     ]  # fmt: skip

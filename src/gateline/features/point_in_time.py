@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, ROW, source_frame, typed
-from gateline.features.model import Aggregate, FeatureSet, Latest, Lookup, Source, Window
+from gateline.features.plan import Aggregate, EventSource, Latest, Lookup, Plan, Window
 from gateline.features.ranges import range_reduce
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import InvalidInput, NotFound
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+    from gateline.features.model import FeatureSet
 
     Positions = npt.NDArray[np.int64]
 
@@ -40,11 +42,11 @@ class Prepared:
     sources: Mapping[str, pl.DataFrame]
 
 
-def compute(feature_set: FeatureSet, tables: Mapping[str, Path]) -> pl.DataFrame:
+def compute(declared: FeatureSet | Plan, tables: Mapping[str, Path]) -> pl.DataFrame:
     """Compute a set over the Parquet tables of its datasets.
 
     Args:
-        feature_set: A valid set (see `FeatureSets.register`).
+        declared: A valid set (see `FeatureSets.register`), or its plan.
         tables: Dataset name to the path of its table.
 
     Returns:
@@ -56,63 +58,55 @@ def compute(feature_set: FeatureSet, tables: Mapping[str, Path]) -> pl.DataFrame
         NotFound: a table is missing.
         InvalidInput: rows repeat an entity, lack `t`, entity or unit, or a lookup table repeats a key.
     """
-    return assemble(feature_set, prepare(feature_set, tables))
+    return assemble(declared.plan, prepare(declared.plan, tables))
 
 
-def prepare(feature_set: FeatureSet, tables: Mapping[str, Path]) -> Prepared:
+def prepare(plan: Plan, tables: Mapping[str, Path]) -> Prepared:
     """Read the spine and every source from the tables; raises as `compute` does."""
-    missing = sorted(set(feature_set.datasets) - tables.keys())
+    missing = sorted(set(plan.datasets) - tables.keys())
     if missing:
-        raise NotFound(
-            f"No table is given for the datasets {', '.join(missing)} of set '{feature_set.name}'.", next_step="Give all tables."
-        )
-    sources = {
-        source.name: _usable(source, tables) for source in feature_set.sources if any(part.source == source for part in feature_set.parts)
-    }
-    return Prepared(spine=_spine(feature_set, tables), sources=sources)
+        raise NotFound(f"No table is given for the datasets {', '.join(missing)} of set '{plan.name}'.", next_step="Give all tables.")
+    sources = {source.name: _usable(source, tables) for source in plan.sources if any(part.source == source for part in plan.parts)}
+    return Prepared(spine=_spine(plan, tables), sources=sources)
 
 
-def assemble(feature_set: FeatureSet, prepared: Prepared) -> pl.DataFrame:
+def assemble(plan: Plan, prepared: Prepared) -> pl.DataFrame:
     """Compute the features of prepared rows; the pure middle of `compute`, which `find_leaks` calls with rows taken away."""
-    rows = prepared.spine.with_row_index(ROW).with_columns(pl.col(feature_set.time).dt.timestamp("us").alias(_T))
-    ordered = rows.select(ROW, _T, *_part_keys(feature_set)).sort(_T, ROW)
+    rows = prepared.spine.with_row_index(ROW).with_columns(pl.col(plan.time).dt.timestamp("us").alias(_T))
+    ordered = rows.select(ROW, _T, *_part_keys(plan)).sort(_T, ROW)
     columns: list[pl.Series] = []
-    for (name, key), windows in _grouped(feature_set, Window).items():
+    for (name, key), windows in _grouped(plan, Window).items():
         columns += _windows(ordered, prepared.sources[name], key, windows)
-    for (name, key), latest in _grouped(feature_set, Latest).items():
+    for (name, key), latest in _grouped(plan, Latest).items():
         columns += _latest(ordered, prepared.sources[name], key, latest)
-    for part in feature_set.parts:
+    for part in plan.parts:
         if isinstance(part, Lookup):
             columns += _lookup(ordered, prepared.sources[part.source.name], part)
     features = pl.DataFrame([ordered[ROW], *columns]).sort(ROW).drop(ROW)
     full = pl.concat([rows, features], how="horizontal")
     schema = dict(full.schema)
-    demanded = (
-        full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in feature_set.on_demand).collect_schema()
-        if feature_set.on_demand
-        else {}
-    )
-    fresh = [typed(pl.sql_expr(one.sql), demanded[one.name]).alias(one.name) for one in feature_set.on_demand]
+    demanded = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema() if plan.on_demand else {}
+    fresh = [typed(pl.sql_expr(one.sql), demanded[one.name]).alias(one.name) for one in plan.on_demand]
     full = full.with_columns(fresh)
-    return _output(feature_set, full, schema)
+    return _output(plan, full, schema)
 
 
-def _spine(feature_set: FeatureSet, tables: Mapping[str, Path]) -> pl.DataFrame:
-    own = feature_set.label is not None and feature_set.label.source == feature_set.spine
-    extra = {LABEL: feature_set.label.sql, LABEL_AT: feature_set.label.available_at} if feature_set.label is not None and own else None
-    spine = source_frame(feature_set.spine, tables[feature_set.spine.dataset], extra)
-    _check_spine(feature_set, spine)
-    if feature_set.label is None or own:
+def _spine(plan: Plan, tables: Mapping[str, Path]) -> pl.DataFrame:
+    own = plan.label is not None and plan.label.source == plan.spine
+    extra = {LABEL: plan.label.sql, LABEL_AT: plan.label.available_at} if plan.label is not None and own else None
+    spine = source_frame(plan.spine, tables[plan.spine.dataset], extra)
+    _check_spine(plan, spine)
+    if plan.label is None or own:
         return spine
-    source = feature_set.label.source
-    labels = source_frame(source, tables[source.dataset], {LABEL: feature_set.label.sql, LABEL_AT: feature_set.label.available_at})
-    labels = labels.select(*feature_set.entities, LABEL, LABEL_AT).drop_nulls(list(feature_set.entities))
-    _check_unique(labels, feature_set.entities, f"the label's source '{source.name}'")
-    return spine.join(labels, on=list(feature_set.entities), how="left", maintain_order="left", validate="m:1")
+    source = plan.label.source
+    labels = source_frame(source, tables[source.dataset], {LABEL: plan.label.sql, LABEL_AT: plan.label.available_at})
+    labels = labels.select(*plan.entities, LABEL, LABEL_AT).drop_nulls(list(plan.entities))
+    _check_unique(labels, plan.entities, f"the label's source '{source.name}'")
+    return spine.join(labels, on=list(plan.entities), how="left", maintain_order="left", validate="m:1")
 
 
-def _check_spine(feature_set: FeatureSet, spine: pl.DataFrame) -> None:
-    needed = dict.fromkeys((feature_set.time, *feature_set.entities, *((feature_set.unit,) if feature_set.unit else ())))
+def _check_spine(plan: Plan, spine: pl.DataFrame) -> None:
+    needed = dict.fromkeys((plan.time, *plan.entities, *((plan.unit,) if plan.unit else ())))
     mistakes = [
         f"{count:,} rows have no '{alias}', first row {spine[alias].is_null().arg_max()}"
         for alias in needed
@@ -120,11 +114,11 @@ def _check_spine(feature_set: FeatureSet, spine: pl.DataFrame) -> None:
     ]
     if mistakes:
         raise InvalidInput(
-            f"The spine '{feature_set.spine.name}' of set '{feature_set.name}' is incomplete: {'; '.join(mistakes)}.",
+            f"The spine '{plan.spine.name}' of set '{plan.name}' is incomplete: {'; '.join(mistakes)}.",
             next_step="Leave such rows out with `where`, or correct the expressions.",
         )
-    ids = spine.select(row_id(feature_set, dict(spine.schema)).alias("row_id"))
-    _check_unique(ids, ("row_id",), f"the spine '{feature_set.spine.name}'")
+    ids = spine.select(row_id(plan, dict(spine.schema)).alias("row_id"))
+    _check_unique(ids, ("row_id",), f"the spine '{plan.spine.name}'")
 
 
 def _check_unique(frame: pl.DataFrame, key: tuple[str, ...], what: str) -> None:
@@ -137,18 +131,18 @@ def _check_unique(frame: pl.DataFrame, key: tuple[str, ...], what: str) -> None:
         )
 
 
-def _usable(source: Source, tables: Mapping[str, Path]) -> pl.DataFrame:
+def _usable(source: EventSource, tables: Mapping[str, Path]) -> pl.DataFrame:
     frame = source_frame(source, tables[source.dataset])
     return frame.drop_nulls([source.event_time, source.available_at])
 
 
-def _part_keys(feature_set: FeatureSet) -> list[str]:
-    return list(dict.fromkeys(key for part in feature_set.parts for key in part.keys))
+def _part_keys(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(key for part in plan.parts for key in part.keys))
 
 
-def _grouped(feature_set: FeatureSet, kind: type[Kind]) -> dict[tuple[str, tuple[str, ...]], list[Kind]]:
+def _grouped(plan: Plan, kind: type[Kind]) -> dict[tuple[str, tuple[str, ...]], list[Kind]]:
     groups: dict[tuple[str, tuple[str, ...]], list[Kind]] = defaultdict(list)
-    for part in feature_set.parts:
+    for part in plan.parts:
         if isinstance(part, kind):
             groups[part.source.name, part.keys].append(part)
     return groups
@@ -157,7 +151,7 @@ def _grouped(feature_set: FeatureSet, kind: type[Kind]) -> dict[tuple[str, tuple
 class _Sorted:
     """A source sorted by key and availability, which tells for any instants how many of its rows were available by then."""
 
-    def __init__(self, frame: pl.DataFrame, source: Source, key: tuple[str, ...]) -> None:
+    def __init__(self, frame: pl.DataFrame, source: EventSource, key: tuple[str, ...]) -> None:
         self.key = list(key)
         self.frame = frame.drop_nulls(self.key).sort(*key, source.available_at, maintain_order=True)
         self._index = self.frame.select(
@@ -285,27 +279,27 @@ def _lookup(rows: pl.DataFrame, frame: pl.DataFrame, part: Lookup) -> list[pl.Se
     return list(joined.select(pl.when(known).then(pl.col(f"__out_{name}")).alias(name) for name in part.outputs))
 
 
-def _output(feature_set: FeatureSet, full: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def _output(plan: Plan, full: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return the columns of the result in their order."""
     columns = {
-        "row_id": row_id(feature_set, schema),
-        "t": pl.col(feature_set.time),
-        **{name: pl.col(name) for name in (*feature_set.entities, *feature_set.features)},
+        "row_id": row_id(plan, schema),
+        "t": pl.col(plan.time),
+        **{name: pl.col(name) for name in (*plan.entities, *plan.features)},
     }
-    if feature_set.label is not None:
+    if plan.label is not None:
         columns["label"] = pl.col(LABEL).cast(pl.Int64) if schema[LABEL] == pl.Boolean else pl.col(LABEL)
         columns["label_available_at"] = pl.when(pl.col(LABEL).is_not_null()).then(pl.col(LABEL_AT))
-    if feature_set.unit:
-        columns["unit"] = pl.col(feature_set.unit).cast(pl.String)
-    for name in feature_set.slices:
+    if plan.unit:
+        columns["unit"] = pl.col(plan.unit).cast(pl.String)
+    for name in plan.slices:
         columns.setdefault(name, pl.col(name))
     return full.select(expression.alias(name) for name, expression in columns.items())
 
 
-def row_id(feature_set: FeatureSet, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+def row_id(plan: Plan, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     """Return the expression of the row id: the entity's values as text, joined by `|`; time stamps as 2013-01-01T10:15:00.000000Z."""
     texts = [
         pl.col(alias).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if schema[alias] == INSTANT else pl.col(alias).cast(pl.String)
-        for alias in feature_set.entities
+        for alias in plan.entities
     ]
     return pl.concat_str(texts, separator="|")

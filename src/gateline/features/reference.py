@@ -6,26 +6,26 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.model import Aggregate, FeatureSet, Latest, Lookup, Window
+from gateline.features.plan import Aggregate, Latest, Lookup, Plan, Window
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from gateline.features.model import Part
+    from gateline.features.plan import Part
     from gateline.features.point_in_time import Prepared
 
     Record = dict[str, Any]
 
 
-def reference_features(feature_set: FeatureSet, prepared: Prepared) -> list[Record]:
+def reference_features(plan: Plan, prepared: Prepared) -> list[Record]:
     """Return, for each spine row in order, the features of all parts by name. Time is rows × source rows."""
     sources = {name: frame.to_dicts() for name, frame in prepared.sources.items()}
     result = []
     for row in prepared.spine.iter_rows(named=True):
         values: Record = {}
-        for part in feature_set.parts:
+        for part in plan.parts:
             matching = [event for event in sources[part.source.name] if _matches(event, row, part.keys)]
-            values |= _part(part, matching, row[feature_set.time])
+            values |= _part(part, matching, row[plan.time])
         result.append(values)
     return result
 

@@ -7,7 +7,7 @@ from collections import Counter
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.model import Aggregate, FeatureSet, Latest, Source, Window
+from gateline.features.plan import Aggregate, EventSource, Latest, Plan, Window
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.limits import TEXT_LENGTH_MAX
@@ -16,8 +16,10 @@ from gateline.kernel.names import valid_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from gateline.features.model import FeatureColumn, Part
+    from gateline.features.model import FeatureColumn, FeatureSet
+    from gateline.features.plan import Part
 
+LAST_K_MAX = 100
 RESERVED = frozenset({"row_id", "t", "label", "label_available_at", "unit"})
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -62,81 +64,94 @@ def expression_mistakes(sql: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def expressions(feature_set: FeatureSet) -> Iterator[tuple[str, str]]:
+def expressions(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield (where, expression) for every expression of the set."""
-    for source in feature_set.sources:
+    for source in plan.sources:
         for alias, sql in source.columns.items():
             yield f"source '{source.name}', column '{alias}'", sql
         if source.where is not None:
             yield f"source '{source.name}', where", source.where
-    for one in feature_set.on_demand:
+    for one in plan.on_demand:
         yield f"on-demand feature '{one.name}'", one.sql
-    if feature_set.label is not None:
-        yield "label", feature_set.label.sql
-        yield "label, available_at", feature_set.label.available_at
-    for fact in feature_set.known_at:
+    if plan.label is not None:
+        yield "label", plan.label.sql
+        yield "label, available_at", plan.label.available_at
+    for fact in plan.known_at:
         yield f"known_at of dataset '{fact.dataset}'", fact.sql
 
 
 def set_mistakes(feature_set: FeatureSet) -> list[str]:
     """Return every mistake of a declaration that can be seen without the datasets."""
-    found = [*_name_mistakes(feature_set), *_spine_mistakes(feature_set)]
-    for source in feature_set.sources:
+    found = []
+    for name, count in Counter(view.name for view in feature_set.views).items():
+        if count > 1:
+            found.append(f"{count} views are called '{name}'")
+        try:
+            valid_name("feature view", name)
+        except InvalidInput as error:
+            found.append(error.message)
+    return list(dict.fromkeys([*found, *plan_mistakes(feature_set.plan)]))
+
+
+def plan_mistakes(plan: Plan) -> list[str]:
+    """Return every mistake of a plan that can be seen without the datasets."""
+    found = [*_name_mistakes(plan), *_spine_mistakes(plan)]
+    for source in plan.sources:
         found += _source_mistakes(source)
-    for part in feature_set.parts:
-        found += _part_mistakes(feature_set, part)
-    for where, sql in expressions(feature_set):
+    for part in plan.parts:
+        found += _part_mistakes(plan, part)
+    for where, sql in expressions(plan):
         found += [f"{where}: {mistake}" for mistake in expression_mistakes(sql)]
     return list(dict.fromkeys(found))
 
 
-def _name_mistakes(feature_set: FeatureSet) -> Iterator[str]:
+def _name_mistakes(plan: Plan) -> Iterator[str]:
     try:
-        valid_name("feature set", feature_set.name)
+        valid_name("feature set", plan.name)
     except InvalidInput as error:
         yield error.message
-    for name, count in Counter(source.name for source in feature_set.sources).items():
+    for name, count in Counter(source.name for source in plan.sources).items():
         if count > 1:
             yield f"{count} different sources are called '{name}'"
-    for name, count in Counter(feature_set.features).items():
+    for name, count in Counter(plan.features).items():
         if count > 1:
             yield f"feature '{name}' is declared {count} times"
         if name in RESERVED:
             yield f"feature '{name}' has a reserved name; reserved are {', '.join(sorted(RESERVED))}"
         if not _IDENTIFIER.fullmatch(name):
             yield f"feature '{name}' must be named by letters, digits and '_', starting with a letter"
-        if name in feature_set.spine.columns and name not in feature_set.columns:
+        if name in plan.spine.columns and name not in plan.columns:
             yield f"feature '{name}' has the name of a spine column; list it in `columns` or rename it"
-    for name, count in Counter(part.name for part in feature_set.parts).items():
+    for name, count in Counter(part.name for part in plan.parts).items():
         if count > 1:
             yield f"{count} parts are called '{name}'"
-    if not feature_set.features:
+    if not plan.features:
         yield "the set has no features"
-    yield from _unknown("categorical", feature_set.categorical, feature_set.features, "features")
+    yield from _unknown("categorical", plan.categorical, plan.features, "features")
 
 
-def _spine_mistakes(feature_set: FeatureSet) -> Iterator[str]:
-    aliases = feature_set.spine.columns
-    if not feature_set.entities:
+def _spine_mistakes(plan: Plan) -> Iterator[str]:
+    aliases = plan.spine.columns
+    if not plan.entities:
         yield "the set has no entity"
-    yield from _unknown("entity", feature_set.entities, aliases, "spine columns")
-    yield from _unknown("time", (feature_set.time,), aliases, "spine columns")
-    yield from _unknown("columns", feature_set.columns, aliases, "spine columns")
-    yield from _unknown("slices", feature_set.slices, aliases, "spine columns")
-    if feature_set.unit:
-        yield from _unknown("unit", (feature_set.unit,), aliases, "spine columns")
-    if taken := sorted(RESERVED & {*feature_set.slices, *feature_set.entities}):
+    yield from _unknown("entity", plan.entities, aliases, "spine columns")
+    yield from _unknown("time", (plan.time,), aliases, "spine columns")
+    yield from _unknown("columns", plan.columns, aliases, "spine columns")
+    yield from _unknown("slices", plan.slices, aliases, "spine columns")
+    if plan.unit:
+        yield from _unknown("unit", (plan.unit,), aliases, "spine columns")
+    if taken := sorted(RESERVED & {*plan.slices, *plan.entities}):
         yield f"entity or slices use the reserved names {', '.join(taken)}"
-    if feature_set.label is not None and feature_set.label.source != feature_set.spine:
+    if plan.label is not None and plan.label.source != plan.spine:
         yield from _unknown(
             "entity",
-            feature_set.entities,
-            feature_set.label.source.columns,
-            f"columns of the label's source '{feature_set.label.source.name}'",
+            plan.entities,
+            plan.label.source.columns,
+            f"columns of the label's source '{plan.label.source.name}'",
         )
 
 
-def _source_mistakes(source: Source) -> Iterator[str]:
+def _source_mistakes(source: EventSource) -> Iterator[str]:
     where = f"source '{source.name}'"
     for alias in source.columns:
         if not _IDENTIFIER.fullmatch(alias):
@@ -149,24 +164,36 @@ def _source_mistakes(source: Source) -> Iterator[str]:
     yield from _unknown(f"{where}, tie_breaker", source.tie_breaker, source.columns, "its columns")
 
 
-def _part_mistakes(feature_set: FeatureSet, part: Part) -> Iterator[str]:
+def _part_mistakes(plan: Plan, part: Part) -> Iterator[str]:
     where = f"part '{part.name}'"
     if not part.keys:
         yield f"{where} has no key"
     if not part.outputs:
         yield f"{where} has no features"
-    yield from _unknown(f"{where}, key", part.keys, feature_set.spine.columns, "spine columns")
+    yield from _unknown(f"{where}, key", part.keys, plan.spine.columns, "spine columns")
     yield from _unknown(f"{where}, key", part.keys, part.source.columns, f"columns of source '{part.source.name}'")
     yield from _unknown(f"{where}, features", tuple(part.outputs.values()), part.source.columns, f"columns of source '{part.source.name}'")
     if isinstance(part, Window):
-        if part.aggregate not in list(Aggregate):
-            yield f"{where}: '{part.aggregate}' is no aggregate; use one of {', '.join(Aggregate)}"
-        if part.window_seconds <= 0:
-            yield f"{where}: window_seconds must be positive, not {part.window_seconds}"
+        yield from _window_mistakes(where, part)
     if isinstance(part, Latest) and part.max_age_seconds <= 0:
         yield f"{where}: max_age_seconds must be positive, not {part.max_age_seconds}"
     if isinstance(part, Latest | Window) and part.offset_seconds < 0:
         yield f"{where}: offset_seconds must not be negative: that would look into the future"
+
+
+def _window_mistakes(where: str, window: Window) -> Iterator[str]:
+    if window.aggregate not in list(Aggregate):
+        yield f"{where}: '{window.aggregate}' is no aggregate; use one of {', '.join(Aggregate)}"
+    if window.window_seconds <= 0:
+        yield f"{where}: the window must be positive, not {window.window_seconds} s"
+    if window.hop_seconds and not 0 < window.hop_seconds <= window.window_seconds:
+        yield f"{where}: the hop must be positive and at most the window ({window.window_seconds} s), not {window.hop_seconds} s"
+    if (window.aggregate == Aggregate.RATIO) != bool(window.denominator):
+        yield f"{where}: a ratio has a denominator, and nothing else has"
+    elif window.denominator:
+        yield from _unknown(f"{where}, denominator", (window.denominator,), window.source.columns, f"columns of '{window.source.name}'")
+    if (window.aggregate == Aggregate.LAST_K) != (1 <= window.position <= LAST_K_MAX):
+        yield f"{where}: last_k takes k from 1 to {LAST_K_MAX}, and nothing else has a k"
 
 
 def _unknown(what: str, wanted: Iterable[str], known: Iterable[str], kind: str) -> Iterator[str]:
@@ -200,11 +227,11 @@ def refuse(set_name: str, mistakes: list[str]) -> None:
         )
 
 
-def version_digest(feature_set: FeatureSet, dataset_digests: Mapping[str, str], features: Iterable[FeatureColumn]) -> str:
+def version_digest(definition: FeatureSet, dataset_digests: Mapping[str, str], features: Iterable[FeatureColumn]) -> str:
     """Return the digest of a feature set version: definition, pinned data and feature types."""
     content: dict[str, Any] = {
         "format": 1,
-        "definition": feature_set.as_dict(),
+        "definition": definition.as_dict(),
         "datasets": dict(dataset_digests),
         "features": [one.as_dict() for one in features],
     }

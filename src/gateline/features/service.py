@@ -47,22 +47,23 @@ class FeatureSets:
             IntegrityFailure: a table changed under its digest.
         """
         rules.refuse(feature_set.name, rules.set_mistakes(feature_set))
-        from gateline.features.expressions import check_set
+        plan = feature_set.plan
+        from gateline.features.expressions import check_plan
         from gateline.features.leaks import refuse_leaks
 
         wanted = dataset_versions or {}
-        if unknown := sorted(wanted.keys() - set(feature_set.datasets)):
+        if unknown := sorted(wanted.keys() - set(plan.datasets)):
             rules.refuse(feature_set.name, [f"dataset '{name}' is pinned, but the set does not read it" for name in unknown])
         newest = {version.name: version for version in self._datasets.list()}
-        pinned = {name: self._datasets.get(name, wanted.get(name)) for name in feature_set.datasets if name in newest}
-        features = check_set(feature_set, {name: version.types for name, version in (newest | pinned).items()})
+        pinned = {name: self._datasets.get(name, wanted.get(name)) for name in plan.datasets if name in newest}
+        features = check_plan(plan, {name: version.types for name, version in (newest | pinned).items()})
         digests = {name: version.digest for name, version in pinned.items()}
         digest = rules.version_digest(feature_set, digests, features)
         with self._ledger.records.read() as session:
             known = store.by_digest(session, feature_set.name, digest)
         if known is not None:
             return known
-        refuse_leaks(feature_set, {name: self._datasets.table_path(version) for name, version in pinned.items()})
+        refuse_leaks(plan, {name: self._datasets.table_path(version) for name, version in pinned.items()})
         for _ in range(_ATTEMPTS):
             try:
                 with self._ledger.transaction(actor) as tx:
@@ -111,13 +112,13 @@ class FeatureSets:
         """Compute a version over the data it pins; see `gateline.features.compute`."""
         from gateline.features.point_in_time import compute
 
-        return compute(version.definition, self.tables(version))
+        return compute(version.definition.plan, self.tables(version))
 
     def check(self, version: FeatureSetVersion, *, seed: int = 0, rows: int = 200) -> tuple[Leak, ...]:
         """Search a version for leaks over the data it pins; see `gateline.features.find_leaks`."""
         from gateline.features.leaks import find_leaks
 
-        return tuple(find_leaks(version.definition, self.tables(version), seed=seed, rows=rows))
+        return tuple(find_leaks(version.definition.plan, self.tables(version), seed=seed, rows=rows))
 
     def _pinned(self, pin: str) -> DatasetVersion:
         return self._datasets.get(*split_version_id(pin))

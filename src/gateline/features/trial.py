@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from gateline.features.model import FeatureSet, Leak, LeakKind, Lookup, Window
+from gateline.features.model import Leak, LeakKind
+from gateline.features.plan import Lookup, Plan, Window
 from gateline.features.point_in_time import Prepared, assemble
 from gateline.kernel.clock import SECOND, iso
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gateline.features.model import Part
+    from gateline.features.plan import Part
 
-    Assemble = Callable[[FeatureSet, Prepared], pl.DataFrame]
+    Assemble = Callable[[Plan, Prepared], pl.DataFrame]
 
 _TRIAL = "__trial"
 _REL_TOLERANCE = 1e-9
@@ -29,14 +30,14 @@ _NEXT_ROWS = 1_000
 _LATER_ROWS = 200
 
 
-def tried_leaks(feature_set: FeatureSet, prepared: Prepared, *, seed: int, rows: int, assemble_rows: Assemble = assemble) -> list[Leak]:
+def tried_leaks(plan: Plan, prepared: Prepared, *, seed: int, rows: int, assemble_rows: Assemble = assemble) -> list[Leak]:
     """Return the features of sampled rows that move when what became available only after `t` is taken away or altered.
 
     All trials run in two computations: each trial gets the source rows of its keys under a trial number that joins every key. Left out are
     only rows too old for any part to use, and of the altered later rows all but the next 1,000 and 200 random ones.
 
     Args:
-        feature_set: A valid set.
+        plan: A valid set.
         prepared: Its spine and sources.
         seed: Seed of the sample.
         rows: Number of spine rows tried.
@@ -48,30 +49,30 @@ def tried_leaks(feature_set: FeatureSet, prepared: Prepared, *, seed: int, rows:
     generator = np.random.default_rng(seed)
     height = prepared.spine.height
     chosen = np.sort(generator.choice(height, size=min(rows, height), replace=False))
-    expected = assemble_rows(feature_set, prepared).select("row_id", *feature_set.features)[chosen]
-    spine = prepared.spine[chosen].with_columns((pl.col(feature_set.time).rank("dense") - 1).cast(pl.Int64).alias(_TRIAL))
-    moments = spine.select(_TRIAL, pl.col(feature_set.time).dt.timestamp("us")).unique().sort(_TRIAL)[feature_set.time].to_numpy()
+    expected = assemble_rows(plan, prepared).select("row_id", *plan.features)[chosen]
+    spine = prepared.spine[chosen].with_columns((pl.col(plan.time).rank("dense") - 1).cast(pl.Int64).alias(_TRIAL))
+    moments = spine.select(_TRIAL, pl.col(plan.time).dt.timestamp("us")).unique().sort(_TRIAL)[plan.time].to_numpy()
     past: dict[str, pl.DataFrame] = {}
     later: dict[str, pl.DataFrame] = {}
-    for part in feature_set.parts:
+    for part in plan.parts:
         past[part.name], later[part.name] = _split(part, prepared.sources[part.source.name], spine, moments, generator)
-    tried = _with_trials(feature_set)
+    tried = _with_trials(plan)
     found: dict[str, Leak] = {}
     for change, frames in (
         ("taken away", past),
         ("altered", {name: pl.concat([frame, _altered(later[name])]) for name, frame in past.items()}),
     ):
-        again = assemble_rows(tried, Prepared(spine=spine, sources=frames)).select("row_id", *feature_set.features)
-        for place, moment in enumerate(spine[feature_set.time].to_list()):
-            for leak in _moved(feature_set, expected.row(place, named=True), again.row(place, named=True), moment, change):
+        again = assemble_rows(tried, Prepared(spine=spine, sources=frames)).select("row_id", *plan.features)
+        for place, moment in enumerate(spine[plan.time].to_list()):
+            for leak in _moved(plan, expected.row(place, named=True), again.row(place, named=True), moment, change):
                 found.setdefault(leak.feature, leak)
     return list(found.values())
 
 
-def _with_trials(feature_set: FeatureSet) -> FeatureSet:
+def _with_trials(plan: Plan) -> Plan:
     """Return the set with the trial number in every key, and each part reading rows of its own."""
-    parts = tuple(replace(part, key=(_TRIAL, *part.keys), source=replace(part.source, name=part.name)) for part in feature_set.parts)
-    return replace(feature_set, parts=parts)
+    parts = tuple(replace(part, key=(_TRIAL, *part.keys), source=replace(part.source, name=part.name)) for part in plan.parts)
+    return replace(plan, parts=parts)
 
 
 def _split(
@@ -118,9 +119,9 @@ def _altered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(alias) * 3 + 1_000_003 for alias in numbers)
 
 
-def _moved(feature_set: FeatureSet, before: dict[str, Any], after: dict[str, Any], moment: datetime, change: str) -> Iterator[Leak]:
+def _moved(plan: Plan, before: dict[str, Any], after: dict[str, Any], moment: datetime, change: str) -> Iterator[Leak]:
     t = round(moment.timestamp() * 1_000_000)
-    for name in feature_set.features:
+    for name in plan.features:
         old, new = before[name], after[name]
         if old == new or (isinstance(old, float) and isinstance(new, float) and math.isclose(old, new, rel_tol=_REL_TOLERANCE)):
             continue

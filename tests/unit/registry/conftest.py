@@ -9,7 +9,7 @@ import pytest
 
 from gateline.access import Access, Principal, PrincipalKind, Role
 from gateline.data import Datasets
-from gateline.features import FeatureSet, FeatureSets, Label, Source
+from gateline.features import EventSource, FeatureSet, FeatureSets, Label
 from gateline.gates import GateRun, Policy, parse_policy
 from gateline.kernel.clock import DAY
 from gateline.registry import ModelVersion, Registry
@@ -49,7 +49,7 @@ class Runs:
 
 def view() -> FeatureSet:
     columns = {"id": "id", "t": "at", "x": "x", "day": "CAST(at AS DATE)"}
-    spine = Source(name="flights", dataset="flights", columns=columns, event_time="t", available_at="t")
+    spine = EventSource(name="flights", dataset="flights", columns=columns, event_time="t", available_at="t")
     label = Label(source=spine, sql="late", available_at="at")
     return FeatureSet(name="delay", spine=spine, entity="id", time="t", columns=("x",), label=label, unit="day")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from gateline import FeatureSet, KnownAt, Label, Source, Window
-
-DAY = 24 * 3600
+from gateline import Aggregation, EventSource, FeatureSet, KnownAt, Label, WindowView
 
 # One row for each parcel: what is known when it is handed in, which is when the question is asked.
-parcels = Source(
+parcels = EventSource(
     name="parcels",
     dataset="parcels",
     columns={
@@ -24,7 +22,7 @@ parcels = Source(
 )
 
 # The same table once more: a delivery is known when it has happened, not when the parcel was shipped.
-deliveries = Source(
+deliveries = EventSource(
     name="deliveries",
     dataset="parcels",
     columns={"hub": "hub", "hours_over": "took_hours - promised_hours", "delivered": "delivered_at"},
@@ -38,9 +36,17 @@ late_parcel = FeatureSet(
     spine=parcels,
     entity="parcel_id",
     time="shipped",
-    parts=(
-        Window(name="hub_hours_over_1d", source=deliveries, key="hub", column="hours_over", aggregate="mean", window_seconds=DAY),
-        Window(name="hub_deliveries_1d", source=deliveries, key="hub", column="hours_over", aggregate="count", window_seconds=DAY),
+    views=(
+        WindowView(
+            name="hub",
+            source=deliveries,
+            entity="hub",
+            aggregations=(
+                Aggregation("mean", "hours_over", feature="hub_hours_over_1d"),
+                Aggregation("count", "hours_over", feature="hub_deliveries_1d"),
+            ),
+            windows=("1d",),
+        ),
     ),
     columns=("hub", "service", "weight_kg", "distance_km"),
     label=Label(source=parcels, sql="took_hours > promised_hours", available_at="delivered_at"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gateline.features import WindowView
 from gateline.kernel.errors import GatelineError, InvalidInput
 from gateline.sdk.features import check_feature_set, project_feature_sets, register_feature_set
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from gateline.demo.stage import Stage
 
 FEATURE_SET = "flight_delay"
-LEAKY_WINDOW = "origin_delay_2h"
 PROBED_ROWS = 40
 
 
@@ -45,15 +45,11 @@ def tell(stage: Stage) -> None:
 
 def _leaking(feature_set: FeatureSet) -> FeatureSet:
     """Return the set with the delay taken as known when the flight is still at the gate."""
-    parts = tuple(
-        replace(
-            part,
-            source=replace(
-                part.source, columns={**part.source.columns, "departed": feature_set.spine.columns[feature_set.spine.event_time]}
-            ),
-        )
-        if part.name == LEAKY_WINDOW
-        else part
-        for part in feature_set.parts
+    scheduled = feature_set.spine.columns[feature_set.spine.event_time]
+    views = tuple(
+        replace(view, source=replace(view.source, columns={**view.source.columns, "departed": scheduled}))
+        if isinstance(view, WindowView)
+        else view
+        for view in feature_set.views
     )
-    return replace(feature_set, name=f"{feature_set.name}_leaking", parts=parts)
+    return replace(feature_set, name=f"{feature_set.name}_leaking", views=views)

