@@ -12,7 +12,7 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Datasets, ObjectStore
+from gateline.data import Datasets, ObjectStore, Tables
 from gateline.features import FeatureViews
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
@@ -184,7 +184,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     access = Access(ledger, settings.home)
     lineage = Lineage(records)
     objects = ObjectStore(settings.objects_path)
-    datasets = Datasets(ledger, objects, lineage)
+    tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
+    datasets = Datasets(ledger, objects, lineage, tables)
     feature_views = FeatureViews(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))

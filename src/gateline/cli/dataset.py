@@ -86,7 +86,8 @@ def show(ctx: click.Context, version: str) -> None:
     found = dataset(client(ctx), version)
     head = (
         f"{found.id}  digest {found.digest}\n"
-        f"{found.row_count:,} rows from {found.source} ({found.licence}); raw file {found.raw_sha256}, table {found.table_sha256}\n"
+        f"{found.row_count:,} rows from {found.source} ({found.licence}), logical digest {found.logical_digest}\n"
+        f"raw file {found.raw_sha256}, read {iso(found.as_of)}; table version {found.table_version} in {len(found.files)} files\n"
     )
     rows = [{"column": one.name, "type": one.dtype.value, **_summary(found.profile[one.name])} for one in found.schema]
     emit(
@@ -100,7 +101,7 @@ def show(ctx: click.Context, version: str) -> None:
 @click.argument("version", required=False)
 @click.pass_context
 def verify(ctx: click.Context, version: str | None) -> None:
-    """Hash raw file and table of VERSION (or of every version) again; exit status 1 when something differs."""
+    """Hash raw file, table files and record of VERSION (or of every version) again; exit status 1 when something differs."""
     from gateline.sdk.data import dataset, datasets, verify_dataset
 
     connection = client(ctx)

@@ -16,16 +16,20 @@ from gateline.data.model import (
     FileFormat,
     Provenance,
     ReadOptions,
+    Source,
+    SourceKind,
     StoredFile,
+    TableFile,
 )
 from gateline.data.objects import ObjectStore
+from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
     from gateline.data.service import Datasets
 
 __all__ = [
     "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Provenance", "ReadOptions",
-    "StoredFile",
+    "Source", "SourceKind", "StoredFile", "TableFile", "Tables",
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from gateline.kernel.clock import MINUTE, iso
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -39,7 +39,7 @@ class _Use:
 
 def find_leaks(
     view: FeatureView,
-    tables: Mapping[str, Path],
+    tables: Mapping[str, Sequence[Path]],
     *,
     seed: int,
     rows: int = 200,
@@ -49,7 +49,7 @@ def find_leaks(
 
     Args:
         view: A valid view.
-        tables: Dataset name to the path of its table.
+        tables: Dataset name to the files of its table.
         seed: Seed of the sample.
         rows: Number of spine rows tried; 0 searches by meaning only.
         assemble_rows: The computation under test.
@@ -67,7 +67,7 @@ def find_leaks(
     return list(first.values())
 
 
-def refuse_leaks(view: FeatureView, tables: Mapping[str, Path]) -> None:
+def refuse_leaks(view: FeatureView, tables: Mapping[str, Sequence[Path]]) -> None:
     """Refuse a view that leaks by meaning.
 
     Raises:
@@ -82,7 +82,7 @@ def refuse_leaks(view: FeatureView, tables: Mapping[str, Path]) -> None:
         )
 
 
-def declared_leaks(view: FeatureView, tables: Mapping[str, Path]) -> Iterator[Leak]:
+def declared_leaks(view: FeatureView, tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
     """Yield what contradicts the declared times, over every row of the datasets."""
     for source in view.sources:
         features = [name for part in view.parts if part.source == source for name in part.outputs]
@@ -118,16 +118,16 @@ def _facts(view: FeatureView, dataset: str) -> list[KnownAt]:
     return facts
 
 
-def _times(source: Source, tables: Mapping[str, Path], used_at: str, **expressions: str) -> pl.DataFrame:
+def _times(source: Source, tables: Mapping[str, Sequence[Path]], used_at: str, **expressions: str) -> pl.DataFrame:
     """Return the dataset rows that the source keeps: row number, `used` (the given alias of the source) and further expressions."""
-    rows = pl.scan_parquet(tables[source.dataset]).with_row_index("__row")
+    rows = pl.scan_parquet(list(tables[source.dataset])).with_row_index("__row")
     if source.where is not None:
         rows = rows.filter(pl.sql_expr(source.where))
     named = {"__used": source.columns[used_at], **expressions}
     return rows.with_columns(**{name: pl.sql_expr(sql) for name, sql in named.items()}).collect()
 
 
-def _before_event(source: Source, features: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
+def _before_event(source: Source, features: list[str], tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
     rows = _times(source, tables, source.available_at, __event=source.columns[source.event_time])
     early = rows.filter(pl.col("__used") < pl.col("__event"))
     if early.is_empty():
@@ -141,7 +141,7 @@ def _before_event(source: Source, features: list[str], tables: Mapping[str, Path
         )  # fmt: skip
 
 
-def _before_known(view: FeatureView, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
+def _before_known(view: FeatureView, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
     source, spine = use.source, use.source == view.spine
     used_at = view.time if spine else source.available_at
     rows = _times(source, tables, used_at, __truth=fact.sql)

@@ -21,7 +21,7 @@ from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -40,12 +40,12 @@ class Prepared:
     sources: Mapping[str, pl.DataFrame]
 
 
-def compute(view: FeatureView, tables: Mapping[str, Path]) -> pl.DataFrame:
+def compute(view: FeatureView, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     """Compute a view over the Parquet tables of its datasets.
 
     Args:
         view: A valid view (see `FeatureViews.register`).
-        tables: Dataset name to the path of its table.
+        tables: Dataset name to the files of its table.
 
     Returns:
         One row for each spine row, in order: `row_id` (text), `t` (UTC µs), entity, features, `label` (int64 or float64, missing when it
@@ -59,7 +59,7 @@ def compute(view: FeatureView, tables: Mapping[str, Path]) -> pl.DataFrame:
     return assemble(view, prepare(view, tables))
 
 
-def prepare(view: FeatureView, tables: Mapping[str, Path]) -> Prepared:
+def prepare(view: FeatureView, tables: Mapping[str, Sequence[Path]]) -> Prepared:
     """Read the spine and every source from the tables; raises as `compute` does."""
     missing = sorted(set(view.datasets) - tables.keys())
     if missing:
@@ -89,7 +89,7 @@ def assemble(view: FeatureView, prepared: Prepared) -> pl.DataFrame:
     return _output(view, full, schema)
 
 
-def _spine(view: FeatureView, tables: Mapping[str, Path]) -> pl.DataFrame:
+def _spine(view: FeatureView, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     own = view.label is not None and view.label.source == view.spine
     extra = {LABEL: view.label.sql, LABEL_AT: view.label.available_at} if view.label is not None and own else None
     spine = source_frame(view.spine, tables[view.spine.dataset], extra)
@@ -129,7 +129,7 @@ def _check_unique(frame: pl.DataFrame, key: tuple[str, ...], what: str) -> None:
         )
 
 
-def _usable(source: Source, tables: Mapping[str, Path]) -> pl.DataFrame:
+def _usable(source: Source, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     frame = source_frame(source, tables[source.dataset])
     return frame.drop_nulls([source.event_time, source.available_at])
 

@@ -13,6 +13,7 @@ from gateline.kernel.names import split_version_id
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateline.kernel.clock import Instant
     from gateline.sdk.client import Client
 
 _SUFFIXES = {
@@ -52,6 +53,9 @@ def register_dataset(
     purpose: str = "",
     null_values: Sequence[str] = (),
     types: Mapping[str, str] | None = None,
+    legal_basis: str = "",
+    collected_from: Instant | None = None,
+    collected_to: Instant | None = None,
 ) -> DatasetVersion:
     """Upload a file and make it a version of the dataset; the same call again returns the same version.
 
@@ -66,6 +70,9 @@ def register_dataset(
         purpose: What the data was collected for.
         null_values: Texts of a CSV file that mean "missing".
         types: Column types that must hold; other columns are inferred.
+        legal_basis: By what right personal data in it is processed.
+        collected_from: Begin of the time in which it was collected, UTC microseconds.
+        collected_to: End of that time.
 
     Raises:
         InvalidInput: the file cannot be read as declared; every mistake is named.
@@ -75,6 +82,7 @@ def register_dataset(
     body = {
         "file": client.upload(Path(file)), "format": kind, "source": source, "licence": licence, "description": description,
         "purpose": purpose, "null_values": list(null_values), "types": {column: str(dtype) for column, dtype in (types or {}).items()},
+        "legal_basis": legal_basis, "collected_from": collected_from, "collected_to": collected_to,
     }  # fmt: skip
     return DatasetVersion.from_dict(client.post(f"/datasets/{name}/versions", json=body))
 
@@ -94,14 +102,18 @@ def datasets(client: Client, name: str | None = None) -> list[DatasetVersion]:
 
 
 def verify_dataset(client: Client, name: str, version: int) -> DatasetVersion:
-    """Hash raw file and table of a version again; raises IntegrityFailure when something differs."""
+    """Hash raw file and table files of a version again; raises IntegrityFailure, which names every fault."""
     return DatasetVersion.from_dict(client.post(f"/datasets/{name}/versions/{version}/verify"))
 
 
-def table(client: Client, version: DatasetVersion | str) -> Path:
-    """Return the Parquet table of a version (or its id) in the local cache, downloaded when it is not there, its bytes checked."""
+def table(client: Client, version: DatasetVersion | str) -> tuple[Path, ...]:
+    """Return the Parquet files of a version (or its id) in the order of its rows, downloaded into the local cache, their bytes checked."""
     found = dataset(client, version) if isinstance(version, str) else version
-    path = client.home / "cache" / "tables" / f"{found.table_sha256}.parquet"
-    if not path.is_file() or sha256_file(path) != found.table_sha256:
-        client.download(found.table_sha256, path)
+    return tuple(_cached(client, file.sha256) for file in found.files)
+
+
+def _cached(client: Client, sha256: str) -> Path:
+    path = client.home / "cache" / "tables" / f"{sha256}.parquet"
+    if not path.is_file() or sha256_file(path) != sha256:
+        client.download(sha256, path)
     return path

@@ -55,8 +55,8 @@ def check_feature_view(client: Client, version: FeatureViewVersion | str, *, see
     return [Leak(kind=LeakKind(one["kind"]), **{name: one[name] for name in ("feature", "row", "t", "detail")}) for one in answer["leaks"]]
 
 
-def tables(client: Client, version: FeatureViewVersion) -> dict[str, Path]:
-    """Return dataset name to local Parquet table for the versions that a view pins, each checked against its digest."""
+def tables(client: Client, version: FeatureViewVersion) -> dict[str, tuple[Path, ...]]:
+    """Return dataset name to local Parquet files for the versions that a view pins, each checked against its digest."""
     return {name: table(client, pin) for name, pin in version.dataset_versions.items()}
 
 

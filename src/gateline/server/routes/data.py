@@ -25,6 +25,9 @@ class DatasetRequest(BaseModel):
     licence: str = Field(description="Under which terms it may be used.")
     description: str = ""
     purpose: str = Field(default="", description="What the data was collected for.")
+    legal_basis: str = Field(default="", description="By what right personal data in it is processed.")
+    collected_from: int | None = Field(default=None, description="Begin of the time in which it was collected, UTC microseconds.")
+    collected_to: int | None = Field(default=None, description="End of that time, UTC microseconds.")
     null_values: list[str] = Field(default=[], max_length=100, description="Texts of a CSV file that mean missing.")
     types: dict[str, ColumnType] = Field(default={}, description="Column types that must hold; other columns are inferred.")
 
@@ -40,7 +43,8 @@ def register_dataset(name: str, body: DatasetRequest, app: Application, caller: 
     """Make an uploaded file a version; the same file with the same options and provenance returns the version it made before."""
     return app.datasets.register(
         caller.name, name, file=body.file, format=body.format, source=body.source, licence=body.licence, description=body.description,
-        null_values=body.null_values, types=body.types, purpose=body.purpose,
+        null_values=body.null_values, types=body.types, purpose=body.purpose, legal_basis=body.legal_basis,
+        collected_from=body.collected_from, collected_to=body.collected_to,
     ).as_dict()  # fmt: skip
 
 
@@ -59,5 +63,5 @@ def show_dataset_version(name: str, version: int, app: Application, caller: Call
 
 @router.post("/{name}/versions/{version}/verify", openapi_extra=permission(Permission.DATASET_READ))
 def verify_dataset_version(name: str, version: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
-    """Hash raw file and table again and compare the record with its digest."""
+    """Hash raw file and table files again, and compare the record with its digest and its ledger entry."""
     return app.datasets.verify(name, version).as_dict()
