@@ -12,7 +12,7 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Datasets, ObjectStore, Tables
+from gateline.data import Datasets, ObjectStore, Retention, Tables
 from gateline.features import FeatureViews
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
@@ -57,6 +57,7 @@ class App:
     lineage: Lineage
     objects: ObjectStore
     datasets: Datasets
+    retention: Retention
     feature_views: FeatureViews
     tracking: Tracking
     gates: Gates
@@ -186,6 +187,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     objects = ObjectStore(settings.objects_path)
     tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
     datasets = Datasets(ledger, objects, lineage, tables)
+    retention = Retention(ledger, datasets, objects, tables, lineage)
     feature_views = FeatureViews(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
@@ -211,8 +213,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        feature_views=feature_views, tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
-        rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
+        retention=retention, feature_views=feature_views, tracking=tracking, gates=gates, registry=registry, serving=serving,
+        fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 

@@ -47,6 +47,8 @@ class Permission(StrEnum):
 
     DATASET_READ = "dataset:read"
     DATASET_WRITE = "dataset:write"
+    DATASET_PIN = "dataset:pin"
+    DATASET_VACUUM = "dataset:vacuum"
     FEATURE_READ = "feature:read"
     FEATURE_WRITE = "feature:write"
     RUN_READ = "run:read"

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,18 @@ if TYPE_CHECKING:
 
     from pyarrow.fs import FileSystem
 
+    from gateline.kernel.clock import Instant
+
 _PIECE_BYTES = 1 << 20
+_LOG = "_delta_log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A file that lies in a folder: size, and when it was written by the clock of its disk, in UTC microseconds."""
+
+    size_bytes: int
+    modified_at: Instant
 
 
 class LocalPlace:
@@ -63,6 +75,21 @@ class LocalPlace:
         if not place.is_file():
             raise NotFound(f"The table file {place} is missing.", facts={"file": str(place)})
         return place
+
+    def has(self, folder: str, path: str) -> bool:
+        """Return whether the file is there."""
+        return (self._path / folder / path).is_file()
+
+    def stored(self, folder: str) -> dict[str, Stored]:
+        """Return path to size and age of every file in the folder but the Delta log's; unfinished files of writers that died included."""
+        place, found = self._path / folder, {}
+        for path in place.rglob("*"):
+            relative = path.relative_to(place)
+            if relative.parts[0] == _LOG or not path.is_file():
+                continue
+            facts = path.stat()
+            found[relative.as_posix()] = Stored(size_bytes=facts.st_size, modified_at=facts.st_mtime_ns // 1000)
+        return found
 
     def remove(self, folder: str, path: str) -> None:
         """Remove a file; one that is gone already is left gone."""
@@ -117,6 +144,21 @@ class RemotePlace:
             finally:
                 partial.unlink(missing_ok=True)
         return place
+
+    def has(self, folder: str, path: str) -> bool:
+        """Return whether the file is there."""
+        return bool(self._files(folder).get_file_info(path).is_file)
+
+    def stored(self, folder: str) -> dict[str, Stored]:
+        """Return path to size and age of every file under the prefix but the Delta log's."""
+        from pyarrow.fs import FileSelector
+
+        listed = self._files(folder).get_file_info(FileSelector("", recursive=True, allow_not_found=True))
+        return {
+            one.path: Stored(size_bytes=one.size, modified_at=one.mtime_ns // 1000)
+            for one in listed
+            if one.is_file and one.path.split("/")[0] != _LOG
+        }
 
     def remove(self, folder: str, path: str) -> None:
         """Remove a file; one that is gone already is left gone."""

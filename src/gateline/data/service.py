@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
 from gateline.data import rules, store
+from gateline.data.building import Given, build
 from gateline.data.model import (
-    Column,
     ColumnType,
     DatasetVersion,
     DatasetVersionId,
@@ -18,9 +17,9 @@ from gateline.data.model import (
     Provenance,
     ReadOptions,
     Source,
-    StoredFile,
     TableFile,
 )
+from gateline.kernel.clock import iso
 from gateline.kernel.errors import Conflict, GatelineError, IntegrityFailure, InvalidInput, NotFound
 from gateline.kernel.names import valid_name, version_id
 from gateline.lineage import Node
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
-
-    import polars as pl
 
     from gateline.data.objects import ObjectStore
     from gateline.data.tables import Tables
@@ -41,32 +38,6 @@ if TYPE_CHECKING:
     Checks = list[tuple[str, Callable[[], object]]]
 
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """All that a version is made from: the raw rows, how they are read, and what is said of them."""
-
-    name: str
-    raw: StoredFile
-    made_of: Source
-    options: ReadOptions
-    provenance: Provenance
-    as_of: Instant
-
-    @property
-    def request(self) -> str:
-        """The digest under which the same request is found again."""
-        return rules.request_digest(self.name, self.raw.sha256, self.made_of, self.options, self.provenance)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """The table that was made of it."""
-
-    frame: pl.DataFrame
-    schema: tuple[Column, ...]
-    logical_digest: str
 
 
 class Datasets:
@@ -137,7 +108,7 @@ class Datasets:
             known = store.by_request(session, given.request)
         if known is not None:
             return known
-        made = self.build(given)
+        made = build(self._objects, given)
         content = rules.manifest(
             raw=given.raw, made_of=given.made_of, options=given.options, provenance=given.provenance, schema=made.schema,
             row_count=made.frame.height, logical_digest=made.logical_digest,
@@ -147,9 +118,11 @@ class Datasets:
         for _ in range(_ATTEMPTS):
             try:
                 with self._ledger.transaction(actor) as tx:
+                    store.lock(tx.session, given.name)
                     known = store.by_request(tx.session, given.request)
                     if known is not None:
                         return known
+                    self._tables.check_presence(given.name, commit.files)
                     number = store.newest_number(tx.session, given.name) + 1
                     version = DatasetVersion(
                         id=DatasetVersionId(version_id(given.name, number)), name=given.name, version=number,
@@ -163,16 +136,6 @@ class Datasets:
             except IntegrityError:
                 continue  # another process took the number; look again
         raise Conflict(f"Dataset '{given.name}' is being registered by others.", next_step="Run the command again.")
-
-    def build(self, given: Given) -> Made:
-        """Return the table of stored raw rows; equal rows and options give equal tables."""
-        from gateline.data.logical import logical_digest
-        from gateline.data.reading import columns_of, read_table
-
-        raw = given.raw.sha256
-        frame = read_table(self._objects.path(raw), given.options, name=f"The file of dataset '{given.name}' ({raw[:12]}…)")
-        schema = columns_of(frame)
-        return Made(frame=frame, schema=schema, logical_digest=logical_digest(frame, schema))
 
     def get(self, name: str, version: int | None = None) -> DatasetVersion:
         """Return a version, by default the newest.
@@ -257,10 +220,16 @@ class Datasets:
                 return self._objects.verified_path(file.sha256)
             except NotFound:
                 raise NotFound(
-                    f"{version.id}: {missing.message}",
+                    f"{version.id}: {missing.message}{self._removal(version)}",
                     next_step=f"Restore it with: gateline dataset reconstruct {version.id} --restore.",
                     facts=missing.facts,
                 ) from missing
+
+    def _removal(self, version: DatasetVersion) -> str:
+        """Return by whom and when the table files were removed, as a sentence; nothing when they should be there."""
+        with self._ledger.records.read() as session:
+            removed = store.removal(session, version.id)
+        return "" if removed is None else f" A vacuum by {removed.removed_by} removed it at {iso(removed.removed_at)}."
 
     def _add(self, tx: Transaction, version: DatasetVersion, request: str) -> None:
         store.add(tx.session, version, request)

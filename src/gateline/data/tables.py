@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateline.data.model import ColumnType, TableFile
-from gateline.data.places import LocalPlace, RemotePlace
+from gateline.data.places import LocalPlace, RemotePlace, Stored
 from gateline.kernel.canonical import sha256_bytes, sha256_file
 from gateline.kernel.errors import Conflict, IntegrityFailure, StorageFull
 from gateline.kernel.ids import new_id
@@ -105,6 +105,40 @@ class Tables:
                 facts={"file": str(place), "expected": file.sha256, "found": found},
             )
         return place
+
+    def check_presence(self, dataset: str, files: Sequence[TableFile]) -> None:
+        """Refuse when a file is gone.
+
+        Raises:
+            Conflict: a vacuum whose clock ran ahead removed files that were just being registered.
+        """
+        if gone := [file.path for file in files if not self._place.has(dataset, file.path)]:
+            raise Conflict(
+                f"The files {', '.join(gone)} of dataset '{dataset}' were removed while they were being registered.",
+                next_step="Run the command again.",
+            )
+
+    def head(self, dataset: str) -> frozenset[str]:
+        """Return the paths of the newest state of the Delta table; none when there is no table yet."""
+        from deltalake.exceptions import TableNotFoundError
+
+        with _delta_errors(self._place.uri(dataset)):
+            try:
+                return frozenset(self._table(dataset).get_add_actions().column("path").to_pylist())
+            except TableNotFoundError:
+                return frozenset()
+
+    def stored(self, dataset: str) -> dict[str, Stored]:
+        """Return path to size and age of every data file that lies in the dataset's table."""
+        return self._place.stored(dataset)
+
+    def remove(self, dataset: str, path: str) -> None:
+        """Remove a data file; only `Retention` decides which."""
+        self._place.remove(dataset, path)
+
+    def restore(self, dataset: str, file: TableFile, content: bytes) -> None:
+        """Write the very bytes of a table file again."""
+        self._place.put(dataset, file.path, content)
 
     def _write(self, dataset: str, frame: pl.DataFrame) -> tuple[TableFile, ...]:
         """Store the rows as Parquet files. Equal rows give equal bytes with one Polars version."""

@@ -27,6 +27,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version_id", "position"),
     )
     op.create_index(op.f("ix_dataset_file_sha256"), "dataset_file", ["sha256"], unique=False)
+    op.create_table(
+        "dataset_removal",
+        sa.Column("version_id", sa.Text(), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=False),
+        sa.Column("removed_by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["version_id"], ["dataset_version.id"]),
+        sa.PrimaryKeyConstraint("version_id"),
+    )
+    op.create_table(
+        "dataset_pin",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=True),
+        sa.Column("legal_hold", sa.Boolean(), nullable=False),
+        sa.Column("evidence", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("released_at", sa.BigInteger(), nullable=True),
+        sa.Column("released_by", sa.Text(), nullable=False),
+        sa.Column("release_reason", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["version"], ["dataset_version.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_dataset_pin_version"), "dataset_pin", ["version"], unique=False)
     op.add_column("dataset_version", sa.Column("made_of", sa.Text(), nullable=False, server_default='{"kind":"file"}'))
     op.add_column("dataset_version", sa.Column("table_version", sa.BigInteger(), nullable=False, server_default="-1"))
     op.add_column("dataset_version", sa.Column("logical_digest", sa.Text(), nullable=False, server_default=""))
