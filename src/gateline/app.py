@@ -12,7 +12,7 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Datasets, ObjectStore, Retention, Tables
+from gateline.data import Datasets, ObjectStore, Retention, Sources, Tables
 from gateline.features import FeatureViews
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
@@ -22,6 +22,7 @@ from gateline.kernel.lease import Lease
 from gateline.kernel.logging import configure_logging
 from gateline.kernel.names import split_version_id
 from gateline.kernel.records import Records
+from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring
@@ -58,6 +59,7 @@ class App:
     objects: ObjectStore
     datasets: Datasets
     retention: Retention
+    sources: Sources
     feature_views: FeatureViews
     tracking: Tracking
     gates: Gates
@@ -188,6 +190,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
     datasets = Datasets(ledger, objects, lineage, tables)
     retention = Retention(ledger, datasets, objects, tables, lineage)
+    sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
     feature_views = FeatureViews(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
@@ -213,8 +216,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, feature_views=feature_views, tracking=tracking, gates=gates, registry=registry, serving=serving,
-        fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
+        retention=retention, sources=sources, feature_views=feature_views, tracking=tracking, gates=gates, registry=registry,
+        serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 

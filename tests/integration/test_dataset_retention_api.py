@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,20 @@ def test_the_command_line_keeps_removes_and_rebuilds(home, capsys):
     assert (status, out.splitlines()[0]) == (0, "people@1: equal to what was registered")
     assert out.splitlines()[1].startswith("restored part_")
     assert run(home, capsys, "dataset", "verify")[0] == 0
+
+
+def test_the_server_fetches_from_a_configured_connection_only(tmp_path, started, monkeypatch, capsys):
+    monkeypatch.setenv("GATELINE_MLFLOW", "false")
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE sales (item TEXT, price REAL)")
+        connection.execute("INSERT INTO sales VALUES ('tea', 2.5)")
+    connection.close()
+    shutil.copytree(started, tmp_path / "home")
+    given = ("--source", "the shop", "--licence", "CC0-1.0", "--query", "SELECT * FROM sales")
+    assert run(tmp_path / "home", capsys, "dataset", "fetch", "sales", "shop", *given)[0] == 1
+    monkeypatch.setenv("SHOP_URL", f"sqlite:///{tmp_path / 'shop.db'}")
+    monkeypatch.setenv("GATELINE_CONNECTIONS", '{"shop": "secret://env/SHOP_URL"}')
+    status, out = run(tmp_path / "home", capsys, "dataset", "fetch", "sales", "shop", *given)
+    assert (status, out[:24]) == (0, "sales@1: 1 rows, 2 colum")
+    assert run(tmp_path / "home", capsys, "dataset", "fetch", "sales", "shop", *given, "--path", "x")[0] == 1
+    assert "SHOP_URL" not in (tmp_path / "home" / "records.db").read_bytes().decode(errors="replace")

@@ -25,7 +25,10 @@ def group() -> None:
 @click.option("--source", required=True, help="Where the file came from.")
 @click.option("--licence", required=True, help="Under which terms it may be used, such as CC0-1.0.")
 @click.option(
-    "--format", "file_format", type=click.Choice(["csv", "csv.zip", "parquet", "jsonl"]), help="[default: what the file's name says]"
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "csv.zip", "parquet", "arrow", "arrows", "jsonl"]),
+    help="[default: what the file's name says]",
 )
 @click.option("--null", "null_values", multiple=True, help="A text of the CSV file that means missing, such as NA; may be repeated.")
 @click.option("--type", "types", multiple=True, metavar="COLUMN=TYPE", help="A column type that must hold; may be repeated.")
@@ -60,6 +63,27 @@ def register(
         collected_from=None if collected_from is None else parse_iso(collected_from),
         collected_to=None if collected_to is None else parse_iso(collected_to),
     )  # fmt: skip
+    emit(ctx, version.as_dict(), f"{version.id}: {version.row_count:,} rows, {len(version.schema)} columns, digest {version.digest}")
+
+
+@group.command("fetch")
+@click.argument("name")
+@click.argument("connection")
+@click.option("--query", default="", help="The SQL query.")
+@click.option("--path", default="", help="The Delta table, below the connection.")
+@click.option("--table-version", type=click.IntRange(min=0), help="Version of the Delta table. [default: the newest]")
+@click.option("--source", required=True, help="Where the data came from.")
+@click.option("--licence", required=True, help="Under which terms it may be used, such as CC0-1.0.")
+@click.option("--type", "types", multiple=True, metavar="COLUMN=TYPE", help="A column type that must hold; may be repeated.")
+@click.option("--description", default="", help="What the data holds.")
+@click.option("--purpose", default="", help="What it was collected for.")
+@click.option("--legal-basis", default="", help="By what right personal data in it is processed.")
+@click.pass_context
+def fetch(ctx: click.Context, /, name: str, connection: str, types: tuple[str, ...], **given: Any) -> None:
+    """Let the server fetch rows from CONNECTION, which its operator configured, and make them a version of dataset NAME."""
+    from gateline.sdk.data import fetch_dataset
+
+    version = fetch_dataset(client(ctx), name, connection, types=_types(types), **given)
     emit(ctx, version.as_dict(), f"{version.id}: {version.row_count:,} rows, {len(version.schema)} columns, digest {version.digest}")
 
 

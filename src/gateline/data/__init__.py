@@ -28,14 +28,19 @@ from gateline.data.tables import Tables
 if TYPE_CHECKING:
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
+    from gateline.data.sources import Sources
 
 __all__ = [
     "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance",
-    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "StoredFile", "TableFile", "Tables", "Vacuum",
+    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "StoredFile", "TableFile", "Tables", "Vacuum",
     "VacuumRequest",
 ]  # fmt: skip
 
-_SERVICES = {"Datasets": "gateline.data.service", "Retention": "gateline.data.retention"}
+_SERVICES = {
+    "Datasets": "gateline.data.service",
+    "Retention": "gateline.data.retention",
+    "Sources": "gateline.data.sources",
+}
 
 
 def __getattr__(name: str) -> Any:

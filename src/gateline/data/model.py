@@ -14,11 +14,13 @@ DatasetVersionId = NewType("DatasetVersionId", str)
 
 
 class FileFormat(StrEnum):
-    """How the raw file is written. All text is UTF-8."""
+    """How the raw file is written: `arrow` is the Arrow IPC file format, `arrows` its stream. All text is UTF-8."""
 
     CSV = "csv"
     CSV_ZIP = "csv.zip"
     PARQUET = "parquet"
+    ARROW = "arrow"
+    ARROW_STREAM = "arrows"
     JSONL = "jsonl"
 
 
@@ -94,21 +96,21 @@ class Source:
 
     Attributes:
         kind: An uploaded file, the result of a query, a Delta table, or rows that were sent in batches.
-        connection: Name of the configured connection of a query.
+        connection: Name of the configured connection that was read from.
         query: The SQL text.
-        uri: Where the Delta table lay.
+        path: Where the Delta table lies below its connection.
         table_version: The version of the Delta table that was read.
     """
 
     kind: SourceKind = SourceKind.FILE
     connection: str = ""
     query: str = ""
-    uri: str = ""
+    path: str = ""
     table_version: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that are set, for JSON."""
-        fields = {"connection": self.connection, "query": self.query, "uri": self.uri, "table_version": self.table_version}
+        fields = {"connection": self.connection, "query": self.query, "path": self.path, "table_version": self.table_version}
         return {"kind": self.kind.value} | {name: value for name, value in fields.items() if value not in {"", None}}
 
     @classmethod

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def variable(name: str) -> str | None:
+    """Return an environment variable that a secret's reference names; None when it is not set."""
+    return os.environ.get(name)
 
 
 class Settings(BaseSettings):
@@ -27,6 +33,11 @@ class Settings(BaseSettings):
     )
     tables_options: dict[str, str] = Field(
         default={}, description="What Delta Lake needs to reach that URL, as JSON; credentials better come from AWS_… variables."
+    )
+    connections: dict[str, str] = Field(
+        default={},
+        description="Where the server may fetch rows, as JSON: name to SQLAlchemy URL, or to the folder or URL above Delta tables; "
+        "secrets as secret://env/NAME or secret://file/PATH.",
     )
     mlflow: bool = Field(default=True, description="Whether the embedded MLflow is loaded and served under /mlflow.")
     mlflow_url: str = Field(default="", description="SQLAlchemy URL of MLflow's own database; empty: SQLite in the home.")

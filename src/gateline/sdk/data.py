@@ -20,6 +20,10 @@ _SUFFIXES = {
     ".csv": FileFormat.CSV,
     ".csv.zip": FileFormat.CSV_ZIP,
     ".parquet": FileFormat.PARQUET,
+    ".arrow": FileFormat.ARROW,
+    ".feather": FileFormat.ARROW,
+    ".ipc": FileFormat.ARROW,
+    ".arrows": FileFormat.ARROW_STREAM,
     ".jsonl": FileFormat.JSONL,
     ".ndjson": FileFormat.JSONL,
 }
@@ -62,7 +66,7 @@ def register_dataset(
     Args:
         client: The connection.
         name: Name of the dataset.
-        file: Path of a CSV, zipped CSV, Parquet or JSON-lines file.
+        file: Path of a CSV, zipped CSV, Parquet, Arrow IPC (file or stream) or JSON-lines file.
         source: Where the file came from.
         licence: Under which terms it may be used.
         format: How it is written; by default what its name says.
@@ -85,6 +89,53 @@ def register_dataset(
         "legal_basis": legal_basis, "collected_from": collected_from, "collected_to": collected_to,
     }  # fmt: skip
     return DatasetVersion.from_dict(client.post(f"/datasets/{name}/versions", json=body))
+
+
+def fetch_dataset(
+    client: Client,
+    name: str,
+    connection: str,
+    *,
+    source: str,
+    licence: str,
+    query: str = "",
+    path: str = "",
+    table_version: int | None = None,
+    description: str = "",
+    purpose: str = "",
+    types: Mapping[str, str] | None = None,
+    legal_basis: str = "",
+    collected_from: Instant | None = None,
+    collected_to: Instant | None = None,
+) -> DatasetVersion:
+    """Let the server fetch rows and make them a version of the dataset; the rows are kept as they came.
+
+    Args:
+        client: The connection to Gateline.
+        name: Name of the dataset.
+        connection: Name of a connection that the server's operator configured.
+        source: Where the data came from.
+        licence: Under which terms it may be used.
+        query: The SQL query, or else
+        path: the Delta table, below the connection.
+        table_version: Version of the Delta table; by default the newest.
+        description: What it holds.
+        purpose: What the data was collected for.
+        types: Column types that must hold.
+        legal_basis: By what right personal data in it is processed.
+        collected_from: Begin of the time in which it was collected, UTC microseconds.
+        collected_to: End of that time.
+
+    Raises:
+        NotFound: there is no such connection or table.
+        InvalidInput: the query failed, or its rows cannot become a table.
+    """
+    body = {
+        "connection": connection, "query": query, "path": path, "table_version": table_version, "source": source, "licence": licence,
+        "description": description, "purpose": purpose, "types": {column: str(dtype) for column, dtype in (types or {}).items()},
+        "legal_basis": legal_basis, "collected_from": collected_from, "collected_to": collected_to,
+    }  # fmt: skip
+    return DatasetVersion.from_dict(client.post(f"/datasets/{name}/fetch", json=body))
 
 
 def dataset(client: Client, name: str, version: int | None = None) -> DatasetVersion:
