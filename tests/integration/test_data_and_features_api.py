@@ -202,7 +202,7 @@ def test_a_changed_view_makes_the_lock_stale_on_the_command_line(folder, capsys,
     other.mkdir()
     for name in ("gateline.toml", "gateline.lock"):
         shutil.copy(folder / name, other / name)
-    (other / "features.py").write_text(PROJECT.replace("3600", "7200"))
+    (other / "features.py").write_text(PROJECT.replace('"1h"', '"2h"'))
     status, _, err = run(capsys, "lock", "--check", "--project", str(other))
     assert status == 1
     assert "gateline.lock of project 'shop' is stale" in err
