@@ -12,8 +12,8 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Datasets, ObjectStore
-from gateline.features import FeatureViews
+from gateline.data import Contracts, Datasets, ObjectStore
+from gateline.features import FeatureViews, Marks
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
 from gateline.kernel.errors import GatelineError, InvalidInput, NotFound
@@ -57,7 +57,9 @@ class App:
     lineage: Lineage
     objects: ObjectStore
     datasets: Datasets
+    contracts: Contracts
     feature_views: FeatureViews
+    marks: Marks
     tracking: Tracking
     gates: Gates
     registry: Registry
@@ -185,6 +187,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     lineage = Lineage(records)
     objects = ObjectStore(settings.objects_path)
     datasets = Datasets(ledger, objects, lineage)
+    contracts = Contracts(ledger, access, datasets)
     feature_views = FeatureViews(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
@@ -210,8 +213,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        feature_views=feature_views, tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
-        rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
+        contracts=contracts, feature_views=feature_views, marks=Marks(ledger, feature_views, contracts), tracking=tracking,
+        gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts,
+        monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 

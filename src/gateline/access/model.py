@@ -47,6 +47,7 @@ class Permission(StrEnum):
 
     DATASET_READ = "dataset:read"
     DATASET_WRITE = "dataset:write"
+    CONTRACT_REVIEW = "contract:review"
     FEATURE_READ = "feature:read"
     FEATURE_WRITE = "feature:write"
     RUN_READ = "run:read"

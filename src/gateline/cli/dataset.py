@@ -110,6 +110,19 @@ def verify(ctx: click.Context, version: str | None) -> None:
     emit(ctx, {"verified": [one.id for one in found]}, "\n".join(lines) or "No dataset is registered.")
 
 
+@group.command("diff")
+@click.argument("before")
+@click.argument("after")
+@click.pass_context
+def diff(ctx: click.Context, before: str, after: str) -> None:
+    """Show what differs between BEFORE and AFTER (NAME for the newest, or NAME@NUMBER) in schema and profile."""
+    from gateline.cli.difference import difference_text
+    from gateline.sdk.contracts import diff_datasets
+
+    found = diff_datasets(client(ctx), before, after)
+    emit(ctx, found.as_dict(), lambda: difference_text(found))
+
+
 def _types(declared: tuple[str, ...]) -> dict[str, str]:
     pairs = [text.rpartition("=") for text in declared]
     if wrong := [text for text, (column, _, dtype) in zip(declared, pairs, strict=True) if not column or not dtype]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError
 
 from gateline.data import rules, store
+from gateline.data.contract_gate import Passed, require_contract
 from gateline.data.model import Column, ColumnType, DatasetVersion, DatasetVersionId, FileFormat, Provenance, ReadOptions, StoredFile
 from gateline.kernel.errors import Conflict, GatelineError, InvalidInput, NotFound
 from gateline.kernel.names import valid_name, version_id
@@ -64,6 +65,7 @@ class Datasets:
 
         Raises:
             InvalidInput: name, options or provenance are wrong, or the file cannot be read as declared.
+            ContractBroken: the table breaks the contract in force for the dataset.
             NotFound: the raw file is not stored.
             IntegrityFailure: the raw file changed under its digest.
             StorageFull: the disk is full.
@@ -78,7 +80,7 @@ class Datasets:
             known = store.by_request(session, request)
         if known is not None:
             return known
-        table, schema, row_count, profile = self._build(raw, options, name)
+        table, schema, row_count, profile, passed = self._build(raw, options, name)
         content = rules.manifest(raw=raw, table=table, schema=schema, row_count=row_count, options=options, provenance=provenance)
         for _ in range(_ATTEMPTS):
             try:
@@ -92,7 +94,7 @@ class Datasets:
                         schema=schema, row_count=row_count, profile=profile, options=options, provenance=provenance, raw=raw, table=table,
                         created_at=tx.now, created_by=actor,
                     )  # fmt: skip
-                    self._add(tx, version, request)
+                    self._add(tx, version, request, contract=passed.confirm(tx))
                 return version
             except IntegrityError:
                 continue  # another process took the number; look again
@@ -147,23 +149,26 @@ class Datasets:
         rules.check_record(found)
         return found
 
-    def _build(self, raw: StoredFile, options: ReadOptions, name: str) -> tuple[StoredFile, tuple[Column, ...], int, dict[str, Any]]:
+    def _build(
+        self, raw: StoredFile, options: ReadOptions, name: str
+    ) -> tuple[StoredFile, tuple[Column, ...], int, dict[str, Any], Passed]:
         """Return the stored table of the raw file with schema, rows and profile. Equal input gives equal bytes with one Polars version."""
         from gateline.data.profile import profile_table
         from gateline.data.reading import columns_of, read_table
 
         frame = read_table(self._objects.path(raw.sha256), options, name=f"The file of dataset '{name}' ({raw.sha256[:12]}…)")
+        passed = require_contract(self._ledger, name, frame)
         content = io.BytesIO()
         frame.write_parquet(content, compression="zstd", compression_level=3, statistics=True, row_group_size=_ROW_GROUP_ROWS)
         table = self._objects.put_with(lambda file: file.write(content.getbuffer()))
-        return table, columns_of(frame), frame.height, profile_table(frame)
+        return table, columns_of(frame), frame.height, profile_table(frame), passed
 
-    def _add(self, tx: Transaction, version: DatasetVersion, request: str) -> None:
+    def _add(self, tx: Transaction, version: DatasetVersion, request: str, *, contract: str) -> None:
         store.add(tx.session, version, request)
         tx.session.flush()
         summary = {
             "digest": version.digest, "raw_sha256": version.raw.sha256, "table_sha256": version.table.sha256,
-            "row_count": version.row_count, **version.provenance.as_dict(),
+            "row_count": version.row_count, "contract": contract, **version.provenance.as_dict(),
         }  # fmt: skip
         tx.record("dataset.version.registered", version.id, summary)
         tx.publish("dataset.version.registered", {"id": version.id, "digest": version.digest})

@@ -30,17 +30,21 @@ from gateline.features.model import (
 
 if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
+    from gateline.features.marks import Marks
+    from gateline.features.personal import FeatureMarks
     from gateline.features.point_in_time import compute
     from gateline.features.service import FeatureViews
 
 __all__ = [
-    "Aggregate", "FeatureColumn", "FeatureKind", "FeatureView", "FeatureViewVersion", "FeatureViewVersionId", "FeatureViews", "KnownAt",
-    "Label", "Latest", "Leak", "LeakKind", "Lookup", "OnDemand", "Source", "Window", "compute", "find_leaks", "instant",
-    "version_from_dict", "view_from_dict",
+    "Aggregate", "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureView", "FeatureViewVersion", "FeatureViewVersionId",
+    "FeatureViews", "KnownAt", "Label", "Latest", "Leak", "LeakKind", "Lookup", "Marks", "OnDemand", "Source", "Window", "compute",
+    "find_leaks", "instant", "version_from_dict", "view_from_dict",
 ]  # fmt: skip
 
 
 _HOMES = {
+    "FeatureMarks": "gateline.features.personal",
+    "Marks": "gateline.features.marks",
     "FeatureViews": "gateline.features.service",
     "compute": "gateline.features.point_in_time",
     "find_leaks": "gateline.features.leaks",

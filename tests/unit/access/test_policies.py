@@ -24,7 +24,7 @@ EXPECTED = {
     Role.VIEWER: READS,
     Role.AUDITOR: READS | {P.PREDICTION_READ},
     Role.DEVELOPER: READS | BUILDS | {P.PIPELINE_WORK, P.PREDICTION_REQUEST},
-    Role.VALIDATOR: READS | {P.GATE_RUN, P.MODEL_APPROVE},
+    Role.VALIDATOR: READS | {P.GATE_RUN, P.MODEL_APPROVE, P.CONTRACT_REVIEW},
     Role.OPERATOR: READS | {P.MODEL_RELEASE, P.ROLLOUT_CONTROL, P.ENDPOINT_WRITE, P.LABEL_WRITE, P.MONITOR_WRITE, P.PREDICTION_REQUEST},
     Role.ADMIN: READS | {P.ACCESS_ADMIN, P.SYSTEM_ADMIN},
     Role.BUSINESS_OWNER: READS | {P.LABEL_WRITE},
@@ -80,6 +80,12 @@ def broken_promises(policies: Policies) -> list[str]:
     refuses("released unapproved", operator, P.MODEL_RELEASE, {"approved": False, "gatesPassed": True})
     refuses("released with failed gates", operator, P.MODEL_RELEASE, {"approved": True, "gatesPassed": False})
     refuses("a person replays", person("somebody", Role.REPLAYER), P.PREDICTION_REPLAY, {})
+    refuses("author reviews a contract", both, P.CONTRACT_REVIEW, {"author": "author"})
+    refuses("author of a contract is not known", validator, P.CONTRACT_REVIEW, {})
+    refuses("a service reviews a contract", service("robot", Role.VALIDATOR), P.CONTRACT_REVIEW, {"author": "author"})
+    refuses("an administrator reviews", person("admin", Role.ADMIN, Role.VALIDATOR), P.CONTRACT_REVIEW, {"author": "author"})
+    if not policies.about(validator, P.CONTRACT_REVIEW, "flights/contract@1", {"author": "author"}).allowed:
+        found.append("a validator cannot review a contract")
     if not policies.about(validator, P.MODEL_APPROVE, "flight-delay@1", GOOD).allowed:
         found.append("a validator cannot approve")
     if not policies.about(operator, P.MODEL_RELEASE, "flight-delay@1", {"approved": True, "gatesPassed": True}).allowed:
@@ -105,6 +111,7 @@ def test_without_any_one_policy_a_promise_is_broken(policy: str) -> None:
     ("before", "after"),
     [
         ("resource.author != principal && ", ""),
+        ("resource has author && resource.author != principal }", "resource has author }"),
         (" &&\n  resource.author != principal && !(resource.contributors.contains(principal))", ""),
         ("resource has gatesPassed && resource.gatesPassed", "resource has gatesPassed"),
         ('resource.state == "candidate"', 'resource.state != "retired"'),
