@@ -26,7 +26,7 @@ def difference_text(diff: DatasetDiff) -> str:
         profile += [
             {
                 "column": column.column,
-                "figure": one.figure,
+                "figure": one.figure.replace("_", " "),
                 "before": _figure(one.figure, one.before),
                 "after": _figure(one.figure, one.after),
             }
