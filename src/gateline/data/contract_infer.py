@@ -2,7 +2,8 @@
 
 The draft accepts the rows it was made from. Its bounds are wider than what was seen where a next batch may well go further, and rules for
 which one table gives no evidence (keys of several columns, freshness, change of the number of rows) are left to the reviewer. What people
-declared in the contract in force (marks, descriptions, keys, rules of the whole table) is carried over.
+declared in the contract in force (marks, descriptions, keys, rules of the whole table) is carried over; of columns marked as personal no
+value enters a draft.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ def infer_contract(dataset: str, table: pl.DataFrame, *, basis: Contract | None 
     rules, evidence = [], {}
     declared = basis.rules if basis else {}
     for column in columns_of(table):
+        known = declared.get(column.name)
         rule, seen = _infer_column(column, table[column.name])
-        rules.append(_carried(rule, declared.get(column.name)))
+        if known is not None and known.personal is not None:
+            rule, seen = replace(rule, min=None, max=None, categories=None), [seen[0], "bounds would tell values of a personal column"]
+        rules.append(_carried(rule, known))
         evidence[column.name] = "; ".join(seen)
     draft = Contract(dataset=dataset, columns=tuple(rules))
     return (draft if basis is None else _table_rules(draft, basis, table)), evidence
@@ -113,7 +117,7 @@ def _range(known: pl.Series, dtype: ColumnType) -> tuple[Bound | None, Bound | N
     assert isinstance(low, int | float) and isinstance(high, int | float)  # noqa: S101, PT018 - numbers have numbers as bounds
     seen = f"values from {low:,} to {high:,} were seen"
     if dtype is ColumnType.INT64 and known.n_unique() <= _FEW_VALUES and len(known) >= 20 * known.n_unique():
-        return low, high, f"{seen}, {known.n_unique()} different ones, each often: the range is what was seen"
+        return low, high, f"{seen}, only {known.n_unique()} different, each often: the range is what was seen"
     width = high - low
     wide = (max(low - width, 0) if low >= 0 else low - width, min(high + width, 0) if high <= 0 else high + width)
     if dtype is ColumnType.INT64:

@@ -50,7 +50,8 @@ def contract_from_pandera(schema: object, dataset: str, *, compatibility: Compat
     Raises:
         InvalidInput: it is no such schema, or holds what a contract cannot say; everything of the kind is named.
     """
-    found: Any = schema.to_schema() if isinstance(schema, type) and hasattr(schema, "to_schema") else schema
+    given: Any = schema
+    found = given.to_schema() if isinstance(schema, type) and hasattr(schema, "to_schema") else given
     if not type(found).__module__.startswith(_MODULES) or not hasattr(found, "columns"):
         raise InvalidInput(
             f"{type(schema).__name__} is no schema of pandera.polars or pandera.pandas.",

@@ -78,6 +78,8 @@ def _limit_mistakes(contract: Contract) -> Iterator[str]:
         rule = contract.rules.get(fresh.column)
         if rule is None or not rule.required or rule.dtype not in _CLOCKED:
             yield f"freshness: '{fresh.column}' is no required column of type date or datetime"
+        if rule is not None and rule.personal is not None:
+            yield f"freshness: '{fresh.column}' is personal, and a refusal would tell its newest value"
         if fresh.age_seconds_max <= 0:
             yield f"freshness: age_seconds_max must be positive, not {fresh.age_seconds_max}"
     if change is not None:

@@ -151,7 +151,11 @@ def test_what_people_declared_is_carried_into_the_next_draft():
         keys=[["a", "b"], ["a", "at"]], freshness={"column": "at", "age_seconds_max": 60}, row_count_change={"shrink_share_max": 0.5},
         compatibility="full", description="people",
     )  # fmt: skip
-    draft, _ = infer_contract("people", pl.DataFrame({"a": [1, 1, 2], "b": [1, 2, 1], "c": [1, 2, 3], "at": [1, 1, 2]}), basis=basis)
+    table = pl.DataFrame({"a": [1, 1, 2], "b": [1, 2, 1], "c": [1, 2, 3], "at": [1, 1, 2]})
+    draft, evidence = infer_contract("people", table, basis=basis)
+    assert draft.rules["a"].min is draft.rules["a"].max is None  # no value of a personal column enters a draft
+    assert evidence["a"] == "0 of 3 values are missing; bounds would tell values of a personal column"
+    assert draft.rules["c"].max is not None
     assert draft.rules["a"].personal == basis.rules["a"].personal
     assert draft.rules["a"].description == "an id"
     assert draft.rules["b"].protected

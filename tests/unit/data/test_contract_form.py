@@ -144,3 +144,10 @@ def test_the_id_of_a_dataset_version_is_not_taken_for_that_of_a_contract():
     for wrong in ("flights@1", "flights/contract", "flights/contract@0", "flights/contract@x", "flights/pact@1"):
         with pytest.raises(InvalidInput):
             split_contract_id(wrong)
+
+
+def test_a_personal_column_cannot_carry_freshness_whose_refusal_tells_its_value():
+    with pytest.raises(InvalidInput, match="freshness: 'seen' is personal"):
+        contract_of(
+            column("seen", "datetime", personal={"kind": "behaviour"}), freshness={"column": "seen", "age_seconds_max": 60},
+        )  # fmt: skip
