@@ -7,6 +7,7 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from gateline.data.contract import (
@@ -28,7 +29,7 @@ from gateline.data.contract_rules import CATEGORICAL, CATEGORIES_MAX, RANGED, co
 from gateline.data.model import ColumnType
 from gateline.kernel.errors import InvalidInput
 
-Value = TypeVar("Value")
+Choice = TypeVar("Choice", bound=StrEnum)
 _INT64 = 1 << 63
 _CONTRACT = ("dataset", "description", "compatibility", "extra_columns", "keys", "freshness", "row_count_change", "columns")
 _COLUMN = (
@@ -163,13 +164,12 @@ class _Reader:
             return None
         return float(self._typed(raw, name, where, _is_number, "a number", None, 0.0))
 
-    def choice(self, value: object, kind: type[Value], where: str) -> Value:
-        members = list(kind)  # type: ignore[call-overload]
-        if value in members:
-            return kind(value)  # type: ignore[call-arg]
-        self.mistakes.append(f"{where}: '{value}' is none of {', '.join(members)}")
-        first: Value = members[0]
-        return first
+    def choice(self, value: object, kind: type[Choice], where: str) -> Choice:
+        members = list(kind)
+        found = next((one for one in members if one.value == value), None)
+        if found is None:
+            self.mistakes.append(f"{where}: '{str(value)[:100]}' is none of {', '.join(members)}")
+        return found or members[0]
 
     def keys(self, raw: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
         keys = []
