@@ -24,8 +24,8 @@ def main(message: str) -> None:
     """Compare and write."""
     package = Path(gateline.__path__[0])
     for module in pkgutil.iter_modules(gateline.__path__):
-        if module.ispkg and (package / module.name / "store.py").exists():
-            importlib.import_module(f"gateline.{module.name}.store")
+        for path in sorted((package / module.name).glob("*store.py")) if module.ispkg else ():
+            importlib.import_module(f"gateline.{module.name}.{path.stem}")
     config = Config()
     config.set_main_option("script_location", str(package / "migrations"))
     with tempfile.TemporaryDirectory() as folder:

@@ -13,8 +13,8 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Datasets, ObjectStore, Retention, Sources, Tables
-from gateline.features import FeatureSets
+from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Tables
+from gateline.features import FeatureSets, Marks
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
 from gateline.kernel.errors import GatelineError, InvalidInput, NotFound
@@ -61,7 +61,9 @@ class App:
     datasets: Datasets
     retention: Retention
     sources: Sources
+    contracts: Contracts
     feature_sets: FeatureSets
+    marks: Marks
     tracking: Tracking
     gates: Gates
     registry: Registry
@@ -192,6 +194,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     datasets = Datasets(ledger, objects, lineage, tables)
     retention = Retention(ledger, datasets, objects, tables, lineage)
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
+    contracts = Contracts(ledger, access, datasets)
     feature_sets = FeatureSets(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
@@ -217,7 +220,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, sources=sources, feature_sets=feature_sets, tracking=tracking, gates=gates, registry=registry,
+        retention=retention, sources=sources, contracts=contracts, feature_sets=feature_sets,
+        marks=Marks(ledger, feature_sets, contracts), tracking=tracking, gates=gates, registry=registry,
         serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def declared_tables() -> MetaData:
-    """Return every table that a `store` module declares."""
+    """Return every table that a module called `store` or `…_store` declares."""
     for module in pkgutil.iter_modules(gateline.__path__):
-        if module.ispkg and (Path(gateline.__path__[0]) / module.name / "store.py").exists():
-            importlib.import_module(f"gateline.{module.name}.store")
+        for path in sorted((Path(gateline.__path__[0]) / module.name).glob("*store.py")) if module.ispkg else ():
+            importlib.import_module(f"gateline.{module.name}.{path.stem}")
     return Row.metadata
 
 

@@ -63,6 +63,11 @@ def test_declaring_a_pipeline_and_features_loads_nothing_heavy():
     assert heavy_among(loaded_by("from gateline import EventSource, FeatureSet, Label, LatestView, WindowView, pipeline, step")) == set()
 
 
+def test_reading_a_contract_loads_nothing_heavy_and_never_pandera():
+    assert heavy_among(loaded_by("from gateline.data import contract_from_pandera, contract_from_text, contract_to_toml")) == set()
+    assert "pandera" not in heavy_among(loaded_by("import gateline.app, gateline.data.contracts.check, gateline.data.contracts.infer"))
+
+
 def test_the_client_loads_no_server_code():
     modules = loaded_by("import gateline.sdk.client")
     assert heavy_among(modules) == set()

@@ -50,6 +50,7 @@ class Permission(StrEnum):
     DATASET_FETCH = "dataset:fetch"
     DATASET_PIN = "dataset:pin"
     DATASET_VACUUM = "dataset:vacuum"
+    CONTRACT_REVIEW = "contract:review"
     FEATURE_READ = "feature:read"
     FEATURE_WRITE = "feature:write"
     RUN_READ = "run:read"

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 EVALUATION_ERROR = "evaluation-error"
 NO_PERMIT = "no-permit"
 
-_FACT_PERMISSIONS = frozenset({Permission.MODEL_APPROVE, Permission.MODEL_RELEASE})
+_FACT_KINDS = {
+    Permission.MODEL_APPROVE: "ModelVersion",
+    Permission.MODEL_RELEASE: "ModelVersion",
+    Permission.CONTRACT_REVIEW: "DatasetContract",
+}
 _PRINCIPAL_FACTS = frozenset({"author", "contributors"})
 _DOORS_MAX = 4096
 
@@ -76,8 +80,7 @@ class Policies:
 
     def about(self, principal: Principal, permission: Permission, resource: str, facts: Mapping[str, Any]) -> Decision:
         """Decide about one record, given the facts of it. A fact the policies need and do not get counts against the caller."""
-        kind = "ModelVersion" if permission in _FACT_PERMISSIONS else "Record"
-        return self._ask(principal, permission, kind, resource, facts)
+        return self._ask(principal, permission, _FACT_KINDS.get(permission, "Record"), resource, facts)
 
     def carriers(self, permission: Permission) -> tuple[str, ...]:
         """Return the roles that carry the permission, in alphabetical order."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "contract": ("contract:group", "What the versions of a dataset promise: propose, review, check."),
     "dataset": ("dataset:group", "Versions of data: register, look at, verify, keep, rebuild."),
     "demo": ("demo:demo", "Live through the whole loop on a year of real flights."),
     "doctor": ("doctor:doctor", "Say what is wrong with this installation, and what to do about it."),

@@ -146,6 +146,19 @@ def verify(ctx: click.Context, version: str | None) -> None:
     emit(ctx, {"verified": [one.id for one in found]}, "\n".join(lines) or "No dataset is registered.")
 
 
+@group.command("diff")
+@click.argument("before")
+@click.argument("after")
+@click.pass_context
+def diff(ctx: click.Context, before: str, after: str) -> None:
+    """Show what differs between BEFORE and AFTER (NAME for the newest, or NAME@NUMBER) in schema and profile."""
+    from gateline.cli.difference import difference_text
+    from gateline.sdk.contracts import diff_datasets
+
+    found = diff_datasets(client(ctx), before, after)
+    emit(ctx, found.as_dict(), lambda: difference_text(found))
+
+
 @group.command("reconstruct")
 @click.argument("version")
 @click.option("--restore", is_flag=True, help="Write missing and damaged table files again.")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateline.cli.output import ExitCode, client, emit, progress, table
 from gateline.kernel.clock import iso
 from gateline.kernel.errors import NotFound
+
+if TYPE_CHECKING:
+    from gateline.features import FeatureMarks
 
 
 @click.group("feature")
@@ -70,8 +73,10 @@ def list_versions(ctx: click.Context, name: str | None) -> None:
 def show(ctx: click.Context, version: str) -> None:
     """Show VERSION (NAME for the newest, or NAME@NUMBER) with its features."""
     from gateline.sdk.features import feature_set
+    from gateline.sdk.marks import feature_marks
 
     found = feature_set(client(ctx), version)
+    marks = {one.feature: one for one in feature_marks(client(ctx), found)}
     parts = {name: part for part in found.definition.plan.parts for name in part.outputs}
     rows = [
         {
@@ -79,11 +84,38 @@ def show(ctx: click.Context, version: str) -> None:
             "type": one.dtype,
             "kind": one.kind.value,
             "from": f"{type(parts[one.name]).__name__.lower()} of {parts[one.name].source.name}" if one.name in parts else "the request",
+            "marks": _marks(marks[one.name]),
         }
         for one in found.features
     ]
     head = f"{found.id}  digest {found.digest}\n{found.definition.description}\nreads {', '.join(found.dataset_versions.values())}\n"
-    emit(ctx, found.as_dict(), lambda: f"{head}\n{table(rows, ['feature', 'type', 'kind', 'from'])}")
+    content = found.as_dict() | {"marks": [one.as_dict() for one in marks.values()]}
+    emit(ctx, content, lambda: f"{head}\n{table(rows, ['feature', 'type', 'kind', 'from', 'marks'])}")
+
+
+def _marks(marks: FeatureMarks) -> list[str] | None:
+    """Return what a feature derives from, as far as contracts say it."""
+    removed = f" (declared not personal by {marks.removal.declared_by}: {marks.removal.reason})" if marks.removal else ""
+    found = [f"{one.kind} by {one.dataset}.{one.column}" for one in marks.protected]
+    if marks.personal:
+        columns = " and ".join(f"{one.dataset}.{one.column} ({one.kind})" for one in marks.personal)
+        found.append(f"personal by {columns}{removed}")
+    return [*found, *(f"unknown: {dataset} has no contract" for dataset in marks.undeclared)] or None
+
+
+@group.command("not-personal")
+@click.argument("version")
+@click.argument("feature")
+@click.option("--reason", required=True, help="Why the values are no personal data.")
+@click.pass_context
+def not_personal(ctx: click.Context, version: str, feature: str, reason: str) -> None:
+    """Declare that FEATURE of VERSION, made of personal columns, is no personal data; it holds until feature or marks change."""
+    from gateline.sdk.features import feature_set
+    from gateline.sdk.marks import declare_not_personal
+
+    connection = client(ctx)
+    found = declare_not_personal(connection, feature_set(connection, version), feature, reason)
+    emit(ctx, found.as_dict(), f"Feature {feature} of {version} is recorded as no personal data: {reason}")
 
 
 @group.command("check")

@@ -1,6 +1,6 @@
-"""Dataset versions: digest, schema, profile, source and licence; and the store of content-addressed files.
+"""Dataset versions: digest, schema, profile, source and licence; their contracts; and the store of content-addressed files.
 
-The service, and with it the database, is loaded when it is first used: feature declarations need the types alone.
+The services, and with them the database, are loaded when they are first used: feature declarations need the types alone.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gateline.data.contracts.model import Break, ColumnRule, Compatibility, Contract, ContractOrigin, ContractVersion, Violation
 from gateline.data.keeping import Pin, Reconstruction, Vacuum, VacuumRequest
 from gateline.data.model import (
     Column,
@@ -26,25 +27,42 @@ from gateline.data.objects import ObjectStore
 from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
+    from gateline.data.contracts.form import contract_from_dict, contract_from_text, contract_to_toml, contract_version_from_dict
+    from gateline.data.contracts.from_pandera import contract_from_pandera
+    from gateline.data.contracts.rules import contract_id, split_contract_id
+    from gateline.data.contracts.service import Contracts
+    from gateline.data.diff import DatasetDiff, diff_versions
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
     from gateline.data.sources import Sources
 
 __all__ = [
-    "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance",
-    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "StoredFile", "TableFile", "Tables", "Vacuum",
-    "VacuumRequest",
+    "Break", "Column", "ColumnRule", "ColumnType", "Compatibility", "Contract", "ContractOrigin", "ContractVersion", "Contracts",
+    "DatasetDiff", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance", "ReadOptions",
+    "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "StoredFile", "TableFile", "Tables", "Vacuum", "VacuumRequest",
+    "Violation", "contract_from_dict", "contract_from_pandera", "contract_from_text", "contract_id", "contract_to_toml",
+    "contract_version_from_dict", "diff_versions", "split_contract_id",
 ]  # fmt: skip
 
-_SERVICES = {
-    "Datasets": "gateline.data.service",
-    "Retention": "gateline.data.retention",
-    "Sources": "gateline.data.sources",
+_HOMES = {
+    "Contracts": "contracts.service",
+    "DatasetDiff": "diff",
+    "Datasets": "service",
+    "Retention": "retention",
+    "Sources": "sources",
+    "contract_from_dict": "contracts.form",
+    "contract_from_pandera": "contracts.from_pandera",
+    "contract_from_text": "contracts.form",
+    "contract_id": "contracts.rules",
+    "contract_to_toml": "contracts.form",
+    "contract_version_from_dict": "contracts.form",
+    "diff_versions": "diff",
+    "split_contract_id": "contracts.rules",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load a service when it is first used."""
-    if name not in _SERVICES:
+    """Load a service, or what works on contracts, when it is first used."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'gateline.data' has no attribute '{name}'")
-    return getattr(importlib.import_module(_SERVICES[name]), name)
+    return getattr(importlib.import_module(f"gateline.data.{_HOMES[name]}"), name)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gateline.data import rules, store
 from gateline.data.building import Given, build
+from gateline.data.contracts.gate import require_contract
 from gateline.data.model import (
     ColumnType,
     DatasetVersion,
@@ -85,6 +86,7 @@ class Datasets:
 
         Raises:
             InvalidInput: name, options or provenance are wrong, or the file cannot be read as declared.
+            ContractBroken: the table breaks the contract in force for the dataset.
             NotFound: the raw file is not stored.
             IntegrityFailure: the raw file changed under its digest.
             StorageFull: the disk is full.
@@ -109,6 +111,7 @@ class Datasets:
         if known is not None:
             return known
         made = build(self._objects, given)
+        passed = require_contract(self._ledger, given.name, made.frame)
         content = rules.manifest(
             raw=given.raw, made_of=given.made_of, options=given.options, provenance=given.provenance, schema=made.schema,
             row_count=made.frame.height, logical_digest=made.logical_digest,
@@ -131,7 +134,7 @@ class Datasets:
                         made_of=given.made_of, raw=given.raw, files=commit.files, table_version=commit.table_version, as_of=given.as_of,
                         created_at=tx.now, created_by=actor,
                     )  # fmt: skip
-                    self._add(tx, version, given.request)
+                    self._add(tx, version, given.request, contract=passed.confirm(tx))
                 return version
             except IntegrityError:
                 continue  # another process took the number; look again
@@ -231,10 +234,10 @@ class Datasets:
             removed = store.removal(session, version.id)
         return "" if removed is None else f" A vacuum by {removed.removed_by} removed it at {iso(removed.removed_at)}."
 
-    def _add(self, tx: Transaction, version: DatasetVersion, request: str) -> None:
+    def _add(self, tx: Transaction, version: DatasetVersion, request: str, *, contract: str) -> None:
         store.add(tx.session, version, request)
         tx.session.flush()
-        tx.record("dataset.version.registered", version.id, rules.registration_entry(version))
+        tx.record("dataset.version.registered", version.id, {**rules.registration_entry(version), "contract": contract})
         tx.publish("dataset.version.registered", {"id": version.id, "digest": version.digest})
         raw = Node(kind="raw_file", id=version.raw.sha256, label=version.source[:200])
         self._lineage.link(tx, raw, Node(kind="dataset_version", id=version.id, label=version.id), "read")

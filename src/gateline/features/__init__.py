@@ -23,17 +23,21 @@ from gateline.features.views import Aggregation, Entity, LatestView, LookupView,
 
 if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
+    from gateline.features.marks import Marks
+    from gateline.features.personal import FeatureMarks
     from gateline.features.point_in_time import compute
     from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate", "Aggregation", "Entity", "EventSource", "FeatureColumn", "FeatureKind", "FeatureSet", "FeatureSetVersion",
-    "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "OnDemandView", "Plan",
-    "WindowView", "compute", "find_leaks", "instant", "set_from_dict", "version_from_dict",
+    "Aggregate", "Aggregation", "Entity", "EventSource", "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureSet",
+    "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView",
+    "Marks", "OnDemandView", "Plan", "WindowView", "compute", "find_leaks", "instant", "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 
 _HOMES = {
+    "FeatureMarks": "gateline.features.personal",
+    "Marks": "gateline.features.marks",
     "FeatureSets": "gateline.features.service",
     "compute": "gateline.features.point_in_time",
     "find_leaks": "gateline.features.leaks",

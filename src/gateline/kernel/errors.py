@@ -2,6 +2,7 @@
 
 GatelineError
 ├── InvalidInput        invalid_input        400   the request or a file is wrong; all mistakes are named at once
+│   └── ContractBroken  contract_broken      400   a table breaks the contract of its dataset; all broken rules are named
 ├── Unauthenticated     unauthenticated      401   no token, an unknown token or an expired one
 ├── Denied              denied               403   policy says no; the message names the rule
 ├── NotFound            not_found            404   no such record
@@ -53,6 +54,12 @@ class InvalidInput(GatelineError):
 
     code = "invalid_input"
     status = 400
+
+
+class ContractBroken(InvalidInput):
+    """A table breaks the contract in force for its dataset; the message names every broken rule with column, count and first rows."""
+
+    code = "contract_broken"
 
 
 class Unauthenticated(GatelineError):

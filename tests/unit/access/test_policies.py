@@ -34,7 +34,7 @@ EXPECTED = {
     Role.VIEWER: READS,
     Role.AUDITOR: READS | {P.PREDICTION_READ},
     Role.DEVELOPER: READS | BUILDS | {P.PIPELINE_WORK, P.PREDICTION_REQUEST},
-    Role.VALIDATOR: READS | {P.GATE_RUN, P.MODEL_APPROVE},
+    Role.VALIDATOR: READS | {P.GATE_RUN, P.MODEL_APPROVE, P.CONTRACT_REVIEW},
     Role.OPERATOR: READS
     | {
         P.DATASET_PIN,
@@ -100,6 +100,12 @@ def broken_promises(policies: Policies) -> list[str]:
     refuses("released unapproved", operator, P.MODEL_RELEASE, {"approved": False, "gatesPassed": True})
     refuses("released with failed gates", operator, P.MODEL_RELEASE, {"approved": True, "gatesPassed": False})
     refuses("a person replays", person("somebody", Role.REPLAYER), P.PREDICTION_REPLAY, {})
+    refuses("author reviews a contract", both, P.CONTRACT_REVIEW, {"author": "author"})
+    refuses("author of a contract is not known", validator, P.CONTRACT_REVIEW, {})
+    refuses("a service reviews a contract", service("robot", Role.VALIDATOR), P.CONTRACT_REVIEW, {"author": "author"})
+    refuses("an administrator reviews", person("admin", Role.ADMIN, Role.VALIDATOR), P.CONTRACT_REVIEW, {"author": "author"})
+    if not policies.about(validator, P.CONTRACT_REVIEW, "flights/contract@1", {"author": "author"}).allowed:
+        found.append("a validator cannot review a contract")
     if not policies.about(validator, P.MODEL_APPROVE, "flight-delay@1", GOOD).allowed:
         found.append("a validator cannot approve")
     if not policies.about(operator, P.MODEL_RELEASE, "flight-delay@1", {"approved": True, "gatesPassed": True}).allowed:
@@ -125,6 +131,7 @@ def test_without_any_one_policy_a_promise_is_broken(policy: str) -> None:
     ("before", "after"),
     [
         ("resource.author != principal && ", ""),
+        ("resource has author && resource.author != principal }", "resource has author }"),
         (" &&\n  resource.author != principal && !(resource.contributors.contains(principal))", ""),
         ("resource has gatesPassed && resource.gatesPassed", "resource has gatesPassed"),
         ('resource.state == "candidate"', 'resource.state != "retired"'),
@@ -205,7 +212,7 @@ def test_approval_needs_role_person_independence_gates_and_candidate(
 def test_roles_add_up_and_guards_only_take_away(principal: Principal, permission: Permission) -> None:
     carried = any(permission in EXPECTED[role] for role in principal.roles)
     allowed = shipped.at_door(principal, permission).allowed
-    guarded = {P.MODEL_APPROVE, P.PREDICTION_REPLAY}
+    guarded = {P.MODEL_APPROVE, P.CONTRACT_REVIEW, P.PREDICTION_REPLAY}
     assert allowed == carried if permission not in guarded else allowed <= carried
 
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from gateline.server.routes import (
     access,
+    contracts,
     data,
     features,
     files,
     gates,
     ledger,
+    marks,
     monitoring,
     pipelines,
     registry,
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
 
 ROUTERS: tuple[APIRouter, ...] = (
     access.router,
+    contracts.router,
     data.router,
     features.router,
     files.router,
     gates.router,
     ledger.router,
+    marks.router,
     monitoring.router,
     pipelines.router,
     registry.router,
