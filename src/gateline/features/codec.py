@@ -38,13 +38,10 @@ def set_from_dict(definition: Mapping[str, Any]) -> FeatureSet:
     reader = _Reader()
     name = str(definition.get("name", ""))
     plain = {key: value for key, value in definition.items() if key not in {"sources", "spine", "views", "label", "known_at"}}
-    listed = [str(raw.get("name")) for raw in reader.items(definition, "sources") if isinstance(raw, dict)]
+    raw_sources = reader.items(definition, "sources")
+    listed = [str(raw.get("name")) for raw in raw_sources if isinstance(raw, dict)]
     reader.mistakes += [f"source '{one}' is listed more than once" for one, count in Counter(listed).items() if count > 1]
-    sources = {
-        source.name: source
-        for raw in reader.items(definition, "sources")
-        if (source := reader.make(EventSource, raw, "source")) is not None
-    }
+    sources = {source.name: source for raw in raw_sources if (source := reader.make(EventSource, raw, "source")) is not None}
     spine = reader.source(sources, definition.get("spine"), "spine")
     views = tuple(view for raw in reader.items(definition, "views") if (view := reader.view(sources, raw)) is not None)
     known_at = tuple(fact for raw in reader.items(definition, "known_at") if (fact := reader.make(KnownAt, raw, "known_at")) is not None)
@@ -100,7 +97,7 @@ class _Reader:
         return found
 
     def view(self, sources: Mapping[str, EventSource], raw: Any) -> View | None:
-        if not isinstance(raw, dict) or raw.get("kind") not in _VIEWS:
+        if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str) or raw["kind"] not in _VIEWS:
             self.mistakes.append(f"a view must be an object whose kind is one of {', '.join(_VIEWS)}")
             return None
         where = f"view '{raw.get('name')}'"

@@ -40,7 +40,7 @@ def typed(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Return the expression in one of our types: whole numbers as Int64, others as finite Float64, UTC microseconds."""
     if dtype.is_integer():
         return expression.cast(pl.Int64)
-    if dtype.is_float():
+    if dtype.is_float() or dtype.is_decimal():  # a literal such as 0.5 is a decimal in SQL
         wide = expression.cast(pl.Float64)
         return pl.when(wide.is_finite()).then(wide)
     if isinstance(dtype, pl.Datetime):

@@ -340,7 +340,7 @@ class Plan:
         return tuple(sorted({source.dataset for source in self.sources}))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the canonical definition; `codec.view_from_dict` reads it back."""
+        """Return the canonical definition; sets are read back by `codec.set_from_dict`."""
         return {
             "name": self.name,
             "sources": [source.as_dict() for source in self.sources],
@@ -359,5 +359,5 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of everything that decides the values; names and descriptions of views are no part of it."""
+        """Digest of everything that decides names and values; what only describes views is no part of it."""
         return digest("feature.plan", {"compiler": COMPILER_VERSION, **self.as_dict()})

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from gateline.features.plan import Aggregate, EventSource, Latest, Plan, Window
+from gateline.features.views import OnDemandView, WindowView
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.limits import TEXT_LENGTH_MAX
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateline.features.model import FeatureColumn, FeatureSet
     from gateline.features.plan import Part
+    from gateline.features.views import View
 
 LAST_K_MAX = 100
 RESERVED = frozenset({"row_id", "t", "label", "label_available_at", "unit"})
@@ -90,7 +92,22 @@ def set_mistakes(feature_set: FeatureSet) -> list[str]:
             valid_name("feature view", name)
         except InvalidInput as error:
             found.append(error.message)
+    for view in feature_set.views:
+        found += _view_mistakes(view)
     return list(dict.fromkeys([*found, *plan_mistakes(feature_set.plan)]))
+
+
+def _view_mistakes(view: View) -> Iterator[str]:
+    """Yield what the parts of a view no longer show."""
+    where = f"view '{view.name}'"
+    if isinstance(view, OnDemandView) and not view.expressions:
+        yield f"{where} has neither expressions nor a function"
+    if isinstance(view, WindowView):
+        if not view.windows or not view.aggregations:
+            yield f"{where} needs at least one window and one aggregation"
+        for one in view.aggregations:
+            if not one.column and one.aggregate != Aggregate.COUNT:
+                yield f"{where}: {one.aggregate} needs a column; only count can do without"
 
 
 def plan_mistakes(plan: Plan) -> list[str]:
@@ -160,8 +177,11 @@ def _source_mistakes(source: EventSource) -> Iterator[str]:
         if not alias:
             yield f"{where} has no {field}; say from when on its rows could be known"
         else:
-            yield from _unknown(f"{where}, {field}", (alias,), source.columns, "its columns")
-    yield from _unknown(f"{where}, tie_breaker", source.tie_breaker, source.columns, "its columns")
+            yield from _unknown(f"{where}, {field}", (alias,), source.columns, "source's columns")
+    yield from _unknown(f"{where}, tie_breaker", source.tie_breaker, source.columns, "source's columns")
+    yield from _unknown(f"{where}, event_id", source.event_id, source.columns, "source's columns")
+    if source.lateness_seconds < 0:
+        yield f"{where}: lateness_seconds must not be negative, but is {source.lateness_seconds}"
 
 
 def _part_mistakes(plan: Plan, part: Part) -> Iterator[str]:

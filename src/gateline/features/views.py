@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from gateline.features.plan import Aggregate, EventSource, Latest, Lookup, OnDemand, Part, Window
+from gateline.features.plan import COMPILER_VERSION, Aggregate, EventSource, Latest, Lookup, OnDemand, Part, Window
 from gateline.features.tracing import trace
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
@@ -179,9 +179,7 @@ class WindowView(_Described):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The view in the intermediate form: one part for each feature."""
-        return tuple(
-            part for one in self.aggregations for window in self.windows for part in self._features(one, seconds_of(window))
-        )  # fmt: skip
+        return tuple(part for one in self.aggregations for window in self.windows for part in self._features(one, seconds_of(window)))
 
     def _features(self, one: Aggregation, window: int) -> list[Window]:
         name = one.feature or "_".join(word for word in (self.name, str(one.aggregate), one.column) if word)
@@ -240,11 +238,11 @@ class LookupView(_Described):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDemandView(_Described):
-    """Features computed from one row of the request and the features of other views, by the same expressions offline and online.
+    """Features computed from one row of the request and its features from sources, by the same expressions offline and online.
 
     Attributes:
         name: Unique within a set and in the catalogue.
-        expressions: Feature name to SQL over spine aliases and features of other views.
+        expressions: Feature name to SQL over spine aliases and features from sources; never over other on-demand features.
         function: Instead of expressions: a pure function. It is called once, when the view is declared, with one `Column` for each of
             its parameters, which are named like spine aliases or features; it returns feature name to the column it computed.
     """
@@ -259,6 +257,7 @@ class OnDemandView(_Described):
                 raise InvalidInput(f"On-demand view '{self.name}' has a function and expressions.", next_step="Declare one of both.")
             object.__setattr__(self, "expressions", trace(self.name, self.function))
             object.__setattr__(self, "function", None)
+        object.__setattr__(self, "expressions", dict(sorted(self.expressions.items())))
         object.__setattr__(self, "tags", tuple(sorted(self.tags)))
 
     @property
@@ -269,7 +268,7 @@ class OnDemandView(_Described):
     @property
     def on_demand(self) -> tuple[OnDemand, ...]:
         """The view in the intermediate form."""
-        return tuple(OnDemand(name=name, sql=sql) for name, sql in self.expressions.items())
+        return tuple(OnDemand(name=name, sql=sql) for name, sql in sorted(self.expressions.items()))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the declaration for JSON."""
@@ -281,12 +280,12 @@ View: TypeAlias = SourcedView | OnDemandView
 
 
 def view_fingerprint(view: SourcedView) -> str:
-    """Return the digest of what decides the values of a view: its source and its parts. Owner, description and tags are no part of it.
+    """Return the digest of what a view is called and what decides its values; owner, descriptions and tags are no part of it.
 
     An online view is kept under its fingerprint, so that a changed definition never mixes with the values of the one before.
     """
     parts = [part.as_dict() for part in view.parts]
-    return digest("feature.view", {"source": view.source.as_dict(), "parts": parts})
+    return digest("feature.view", {"compiler": COMPILER_VERSION, "name": view.name, "source": view.source.as_dict(), "parts": parts})
 
 
 def _mapping(features: Mapping[str, str] | Sequence[str]) -> dict[str, str]:

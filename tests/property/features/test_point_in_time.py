@@ -10,7 +10,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateline.features import FeatureSet, Latest, Lookup, Source, Window
+from gateline.features import EventSource, Plan
+from gateline.features.plan import Latest, Lookup, Window
 from gateline.features.point_in_time import Prepared, assemble
 from gateline.features.ranges import range_reduce
 from gateline.features.reference import reference_features
@@ -26,9 +27,9 @@ whole = st.one_of(st.none(), st.integers(-(10**6), 10**6))
 fractions = st.one_of(st.none(), st.floats(-1e9, 1e9, allow_nan=False, width=64))
 
 
-def source(name: str, *values: str, tie_breaker: tuple[str, ...] = ()) -> Source:
+def source(name: str, *values: str, tie_breaker: tuple[str, ...] = ()) -> EventSource:
     aliases = ("key", "happened", "known", *values)
-    return Source(
+    return EventSource(
         name=name, dataset="data", columns={alias: alias for alias in aliases}, event_time="happened", available_at="known",
         tie_breaker=tie_breaker,
     )  # fmt: skip
@@ -36,9 +37,9 @@ def source(name: str, *values: str, tie_breaker: tuple[str, ...] = ()) -> Source
 
 EVENTS = source("events", "whole", "fraction", tie_breaker=("whole",))
 TABLE = source("table", "whole")
-VIEW = FeatureSet(
-    name="feature_set",
-    spine=Source(
+PLAN = Plan(
+    name="tried",
+    spine=EventSource(
         name="requests", dataset="data", columns={"id": "id", "key": "key", "t": "t"}, event_time="t", available_at="t",
     ),
     entity="id",
@@ -85,9 +86,9 @@ def same(one: object, other: object) -> bool:
 
 @given(prepared_rows())
 def test_the_fast_computation_equals_the_plain_one_on_every_row_in_order(prepared):
-    result = assemble(VIEW, prepared)
+    result = assemble(PLAN, prepared)
     assert result["row_id"].to_list() == prepared.spine["id"].to_list()
-    for row, expected in zip(result.to_dicts(), reference_features(VIEW, prepared), strict=True):
+    for row, expected in zip(result.to_dicts(), reference_features(PLAN, prepared), strict=True):
         different = {name: (row[name], value) for name, value in expected.items() if not same(row[name], value)}
         assert not different
 
@@ -97,8 +98,8 @@ def test_the_order_of_source_rows_does_not_matter(prepared, random):
     order = list(range(prepared.sources["events"].height))
     random.shuffle(order)
     shuffled = Prepared(spine=prepared.spine, sources={**prepared.sources, "events": prepared.sources["events"][order]})
-    for one, other in zip(assemble(VIEW, prepared).to_dicts(), assemble(VIEW, shuffled).to_dicts(), strict=True):
-        assert all(same(one[name], other[name]) for name in VIEW.features)
+    for one, other in zip(assemble(PLAN, prepared).to_dicts(), assemble(PLAN, shuffled).to_dicts(), strict=True):
+        assert all(same(one[name], other[name]) for name in PLAN.features)
 
 
 @given(prepared_rows(), moments, whole)
@@ -109,16 +110,16 @@ def test_what_becomes_known_later_changes_no_feature(prepared, moment, value):
         whole=pl.when(known).then("whole").otherwise(pl.lit(value, dtype=pl.Int64)),
         fraction=pl.when(known).then("fraction").otherwise(pl.lit(1e8)),
     )
-    now = assemble(VIEW, Prepared(spine=earlier, sources=prepared.sources))
-    later = assemble(VIEW, Prepared(spine=earlier, sources={**prepared.sources, "events": altered}))
+    now = assemble(PLAN, Prepared(spine=earlier, sources=prepared.sources))
+    later = assemble(PLAN, Prepared(spine=earlier, sources={**prepared.sources, "events": altered}))
     for one, other in zip(now.to_dicts(), later.to_dicts(), strict=True):
-        assert all(same(one[name], other[name]) for name in VIEW.features)
+        assert all(same(one[name], other[name]) for name in PLAN.features)
 
 
 @settings(max_examples=20)
 @given(prepared_rows(), st.integers(0, 2**32 - 1))
 def test_the_trial_for_leaks_finds_none_in_the_real_computation(prepared, seed):
-    assert tried_leaks(VIEW, prepared, seed=seed, rows=12) == []
+    assert tried_leaks(PLAN, prepared, seed=seed, rows=12) == []
 
 
 @given(
@@ -143,6 +144,6 @@ def test_a_huge_value_outside_the_window_does_not_blur_the_sum_inside(values):
     )
     spine = pl.DataFrame({"id": "0", "key": "a", "t": START + timedelta(seconds=150)}, schema_overrides={"t": INSTANT})
     part = Window(name="total", source=EVENTS, key="key", column="fraction", aggregate="sum", window_seconds=60)
-    feature_set = FeatureSet(name="feature_set", spine=VIEW.spine, entity="id", time="t", parts=(part,))
-    found = assemble(feature_set, Prepared(spine=spine, sources={"events": events}))["total"].item()
+    plan = Plan(name="tried", spine=PLAN.spine, entity="id", time="t", parts=(part,))
+    found = assemble(plan, Prepared(spine=spine, sources={"events": events}))["total"].item()
     assert math.isclose(found, math.fsum(values), rel_tol=1e-12, abs_tol=1e-14)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from gateline.access import Access, Principal, PrincipalKind, Role
-from gateline.data import Contracts, Datasets, ObjectStore
+from gateline.data import Contracts, Datasets, ObjectStore, Tables
 from gateline.data.contracts.gate import require_contract
 from gateline.data.contracts.store import APPEND_ONLY_TABLES
 from gateline.kernel.errors import Conflict, ContractBroken, Denied, InvalidInput, NotFound
@@ -31,8 +31,8 @@ def objects(home):
 
 
 @pytest.fixture
-def datasets(ledger, objects):
-    return Datasets(ledger, objects, Lineage(ledger.records))
+def datasets(ledger, objects, home):
+    return Datasets(ledger, objects, Lineage(ledger.records), Tables(str(home / "tables"), cache=home / "cache"))
 
 
 @pytest.fixture

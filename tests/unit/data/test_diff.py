@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from gateline.cli.difference import difference_text
-from gateline.data import DatasetDiff, Datasets, ObjectStore, diff_versions
+from gateline.data import DatasetDiff, Datasets, ObjectStore, Tables, diff_versions
 from gateline.lineage import Lineage
 
 
 @pytest.fixture
 def register(sqlite_ledger, home):
     objects = ObjectStore(home / "objects")
-    datasets = Datasets(sqlite_ledger, objects, Lineage(sqlite_ledger.records))
+    datasets = Datasets(sqlite_ledger, objects, Lineage(sqlite_ledger.records), Tables(str(home / "tables"), cache=home / "cache"))
 
     def run(name: str, content: bytes):
         return datasets.register("developer", name, file=objects.put_bytes(content).sha256, format="csv", source="s", licence="l")

@@ -8,7 +8,17 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from gateline.features import FeatureSet, Label, Latest, Lookup, OnDemand, Source, Window
+from gateline.features import (
+    Aggregation,
+    EventSource,
+    FeatureSet,
+    Label,
+    LatestView,
+    LookupView,
+    OnDemandView,
+    Plan,
+    WindowView,
+)
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 
@@ -21,49 +31,58 @@ def instants(*offsets: float | None) -> pl.Series:
     return pl.Series(minutes(*offsets), dtype=pl.Datetime("us", "UTC"))
 
 
-ORDERS = Source(
+ORDERS = EventSource(
     name="orders",
     dataset="orders",
     columns={"id": "id", "shop": "shop", "asked": "asked", "day": "STRFTIME(asked, '%Y-%m-%d')", "amount": "amount"},
     event_time="asked",
     available_at="asked",
 )
-PAYMENTS = Source(
+PAYMENTS = EventSource(
     name="payments",
     dataset="payments",
     columns={"shop": "shop", "delay": "delay", "paid": "paid", "known": "known"},
     event_time="paid",
     available_at="known",
 )
-SHOPS = Source(
+SHOPS = EventSource(
     name="shops",
     dataset="shops",
     columns={"shop": "shop", "size": "size", "known": "CAST('2013-01-01T00:00:00Z' AS TIMESTAMPTZ)"},
     event_time="known",
     available_at="known",
 )
-VIEW = FeatureSet(
+SET = FeatureSet(
     name="late_payment",
     spine=ORDERS,
     entity="id",
     time="asked",
-    parts=(
-        Window(name="mean_delay", source=PAYMENTS, key="shop", column="delay", aggregate="mean", window_seconds=900),
-        Latest(name="last", source=PAYMENTS, key="shop", features={"last_delay": "delay"}, max_age_seconds=1800),
-        Lookup(name="shop", source=SHOPS, key="shop", features={"size": "size"}),
+    views=(
+        WindowView(
+            name="delays", source=PAYMENTS, entity="shop", windows=("15m",),
+            aggregations=(Aggregation("mean", "delay", feature="mean_delay"),),
+        ),
+        LatestView(name="last", source=PAYMENTS, entity="shop", features={"last_delay": "delay"}, max_age="30m"),
+        LookupView(name="shop", source=SHOPS, entity="shop", features=("size",)),
+        OnDemandView(name="shares", expressions={"amount_per_size": "amount / size"}),
     ),
     columns=("amount", "shop"),
-    on_demand=(OnDemand(name="amount_per_size", sql="amount / size"),),
     label=Label(source=ORDERS, sql="late", available_at="settled"),
     unit="day",
     slices=("shop",),
     categorical=("shop",),
-)
+)  # fmt: skip
 
 
 @pytest.fixture
 def feature_set() -> FeatureSet:
-    return VIEW
+    return SET
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """Return what the set compiles to: a window, a latest value, a lookup and an on-demand feature."""
+    return SET.plan
 
 
 @pytest.fixture
@@ -112,9 +131,7 @@ def changed(tmp_path, tables):
     return change
 
 
-def with_payments(feature_set: FeatureSet, **changes) -> FeatureSet:
-    """Return the set with another payments source in every part that reads it."""
+def with_payments(plan: Plan, **changes) -> Plan:
+    """Return the plan with another payments source in every part that reads it."""
     source = replace(PAYMENTS, **changes)
-    return replace(
-        feature_set, parts=tuple(replace(part, source=source) if part.source == PAYMENTS else part for part in feature_set.parts)
-    )
+    return replace(plan, parts=tuple(replace(part, source=source) if part.source == PAYMENTS else part for part in plan.parts))

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 
 from gateline.data import ColumnType
-from gateline.features import KnownAt, Label, Latest, OnDemand, Window, instant, set_from_dict
-from gateline.features.expressions import check_set
-from gateline.features.rules import expression_mistakes, set_mistakes
+from gateline.features import KnownAt, Label, instant
+from gateline.features.expressions import check_plan
+from gateline.features.plan import Latest, OnDemand, Window
+from gateline.features.rules import expression_mistakes, plan_mistakes
 from gateline.kernel.errors import InvalidInput
 
 SCHEMAS = {
@@ -21,15 +21,15 @@ SCHEMAS = {
 }  # fmt: skip
 
 
-def mistakes(feature_set) -> list[str]:
+def mistakes(plan) -> list[str]:
     with pytest.raises(InvalidInput) as error:
-        check_set(feature_set, SCHEMAS)
+        check_plan(plan, SCHEMAS)
     assert all(one in error.value.message for one in error.value.facts["mistakes"])
     return error.value.facts["mistakes"]
 
 
-def test_the_features_of_a_view_are_typed_in_order(feature_set):
-    assert [(one.name, one.dtype, one.kind.value) for one in check_set(feature_set, SCHEMAS)] == [
+def test_the_features_of_a_set_are_typed_in_order(plan):
+    assert [(one.name, one.dtype, one.kind.value) for one in check_plan(plan, SCHEMAS)] == [
         ("mean_delay", "float64", "numeric"),
         ("last_delay", "float64", "numeric"),
         ("size", "int64", "numeric"),
@@ -39,71 +39,18 @@ def test_the_features_of_a_view_are_typed_in_order(feature_set):
     ]
 
 
-def test_a_definition_survives_json_and_keeps_its_digest(feature_set):
-    fact = KnownAt(dataset="orders", columns=("late",), sql="settled")
-    full = replace(
-        feature_set, known_at=(fact,), spine=replace(feature_set.spine, where="amount > 0", tie_breaker=("id",), known_ahead=True)
-    )
-    full = replace(full, label=replace(full.label, source=full.spine))
-    again = set_from_dict(json.loads(json.dumps(full.as_dict())))
-    assert again == full
-    assert again.digest == full.digest
+def test_a_source_without_availability_is_refused(plan):
+    late = replace(plan, spine=replace(plan.spine, available_at=""), label=None)
+    assert "source 'orders' has no available_at; say from when on its rows could be known" in plan_mistakes(late)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"time": "day"},
-        {"columns": ("amount",)},
-        {"on_demand": ()},
-        {"label": None},
-        {"unit": ""},
-        {"slices": ()},
-        {"description": "x"},
-        {"parts": ()},
-    ],
-)
-def test_every_field_is_part_of_the_digest(feature_set, change):
-    assert replace(feature_set, **change).digest != feature_set.digest
-
-
-def test_a_broken_definition_is_refused_with_every_mistake(feature_set):
-    content = feature_set.as_dict()
-    content["parts"][0]["window_seconds"] = "600"
-    content["parts"][1]["colour"] = "red"
-    content["parts"][2]["source"] = "nowhere"
-    content["sources"].append(dict(content["sources"][1]))
-    del content["time"]
-    with pytest.raises(InvalidInput) as error:
-        set_from_dict(content)
-    for words in (
-        "part 'mean_delay': 'window_seconds' has the wrong type",
-        "part 'last': unknown field 'colour'",
-        "part 'shop': there is no source 'nowhere' in 'sources'",
-        "is listed more than once",
-        "'time' is missing",
-    ):
-        assert words in error.value.message
-
-
-@pytest.mark.parametrize("content", [{}, {"sources": 3}, {"sources": [1]}, {"parts": [[]]}, {"label": 1}, {"name": 5, "spine": []}])
-def test_nonsense_is_refused_and_never_crashes(content):
-    with pytest.raises(InvalidInput):
-        set_from_dict(content)
-
-
-def test_a_source_without_availability_is_refused(feature_set):
-    late = replace(feature_set, spine=replace(feature_set.spine, available_at=""), label=None)
-    assert "source 'orders' has no available_at; say from when on its rows could be known" in set_mistakes(late)
-
-
-def test_unknown_names_are_all_reported_with_suggestions(feature_set):
-    payments = replace(feature_set.parts[0].source, columns={**feature_set.parts[0].source.columns, "delay": "dealy"})
+def test_unknown_names_are_all_reported_with_suggestions(plan):
+    payments = replace(plan.parts[0].source, columns={**plan.parts[0].source.columns, "delay": "dealy"})
     broken = replace(
-        feature_set,
-        parts=(replace(feature_set.parts[0], source=payments), replace(feature_set.parts[1], source=payments), feature_set.parts[2]),
+        plan,
+        parts=(replace(plan.parts[0], source=payments), replace(plan.parts[1], source=payments), plan.parts[2]),
         on_demand=(OnDemand(name="amount_per_size", sql="amuont / size"),),
-        label=replace(feature_set.label, sql="lates"),
+        label=replace(plan.label, sql="lates"),
         known_at=(KnownAt(dataset="ordres", columns=("late",), sql="settled"), KnownAt(dataset="orders", columns=("lat",), sql="settled")),
     )
     found = mistakes(broken)
@@ -114,62 +61,62 @@ def test_unknown_names_are_all_reported_with_suggestions(feature_set):
     assert any("column 'lat' is not in it (did you mean 'late'?)" in one for one in found)
 
 
-def test_aliases_that_do_not_exist_are_reported_before_any_data_is_read(feature_set):
+def test_aliases_that_do_not_exist_are_reported_before_any_data_is_read(plan):
     broken = replace(
-        feature_set,
+        plan,
         time="ask",
         unit="days",
         slices=("shops",),
         categorical=("nothing",),
         columns=("amount", "colour"),
-        parts=(replace(feature_set.parts[0], key="shp", column="dly"), feature_set.parts[1], feature_set.parts[2]),
+        parts=(replace(plan.parts[0], key="shp", column="dly"), plan.parts[1], plan.parts[2]),
     )
-    found = set_mistakes(broken)
+    found = plan_mistakes(broken)
     for name in ("ask", "days", "shops", "nothing", "colour", "shp", "dly"):
         assert any(f"'{name}' is not among the" in one for one in found), name
 
 
-def test_outputs_must_be_unique_and_free(feature_set):
+def test_outputs_must_be_unique_and_free(plan):
     broken = replace(
-        feature_set,
+        plan,
         parts=(
-            *feature_set.parts,
-            replace(feature_set.parts[0], name="size"),
-            replace(feature_set.parts[1], features={"unit": "delay", "id": "delay"}),
+            *plan.parts,
+            replace(plan.parts[0], name="size"),
+            replace(plan.parts[1], features={"unit": "delay", "id": "delay"}),
         ),
     )
-    found = set_mistakes(broken)
+    found = plan_mistakes(broken)
     assert "feature 'size' is declared 2 times" in found
     assert any("feature 'unit' has a reserved name" in one for one in found)
     assert any("feature 'id' has the name of a spine column" in one for one in found)
     assert "2 parts are called 'last'" in found
 
 
-def test_numbers_out_of_range_are_reported(feature_set):
+def test_numbers_out_of_range_are_reported(plan):
     broken = replace(
-        feature_set,
+        plan,
         parts=(
             Window(
                 name="w",
-                source=feature_set.parts[0].source,
+                source=plan.parts[0].source,
                 key="shop",
                 column="delay",
                 aggregate="median",
                 window_seconds=0,
                 offset_seconds=-1,
             ),
-            Latest(name="l", source=feature_set.parts[0].source, key="shop", features={"x": "delay"}, max_age_seconds=0),
+            Latest(name="l", source=plan.parts[0].source, key="shop", features={"x": "delay"}, max_age_seconds=0),
         ),
         on_demand=(),
     )
-    text = "; ".join(set_mistakes(broken))
-    for words in ("'median' is no aggregate", "window_seconds must be positive", "would look into the future", "max_age_seconds must be"):
+    text = "; ".join(plan_mistakes(broken))
+    for words in ("'median' is no aggregate", "the window must be positive", "would look into the future", "max_age_seconds must be"):
         assert words in text
 
 
-def test_types_that_do_not_fit_are_reported(feature_set):
-    orders = replace(feature_set.spine, columns={**feature_set.spine.columns, "asked": "local", "shop": "amount"}, where="amount + 1")
-    broken = replace(feature_set, spine=orders, label=Label(source=orders, sql="id", available_at="amount"))
+def test_types_that_do_not_fit_are_reported(plan):
+    orders = replace(plan.spine, columns={**plan.spine.columns, "asked": "local", "shop": "amount"}, where="amount + 1")
+    broken = replace(plan, spine=orders, label=Label(source=orders, sql="id", available_at="amount"))
     text = "; ".join(mistakes(broken))
     for words in (
         "event_time 'asked' is a time stamp without a zone",
@@ -181,8 +128,8 @@ def test_types_that_do_not_fit_are_reported(feature_set):
         assert words in text
 
 
-def test_a_mean_of_texts_and_a_time_as_feature_are_refused(feature_set):
-    broken = replace(feature_set, parts=(replace(feature_set.parts[0], column="shop"),), columns=("asked",), on_demand=(), categorical=())
+def test_a_mean_of_texts_and_a_time_as_feature_are_refused(plan):
+    broken = replace(plan, parts=(replace(plan.parts[0], column="shop"),), columns=("asked",), on_demand=(), categorical=())
     text = "; ".join(mistakes(broken))
     assert "mean of 'shop' needs numbers, not String" in text
     assert "feature 'asked' is Datetime" in text
@@ -215,8 +162,8 @@ def test_words_in_texts_and_quoted_names_are_no_calls(sql):
 
 
 @pytest.mark.parametrize("sql", ["amount +", "amount, amount", "upper(amount, 1, 2)", "shop + 1", "date(shop, 1)"])
-def test_wrong_sql_is_refused_in_words(feature_set, sql):
-    found = mistakes(replace(feature_set, on_demand=(OnDemand(name="amount_per_size", sql=sql),)))
+def test_wrong_sql_is_refused_in_words(plan, sql):
+    found = mistakes(replace(plan, on_demand=(OnDemand(name="amount_per_size", sql=sql),)))
     assert len(found) == 1
     assert found[0].startswith("on-demand feature 'amount_per_size'")
 

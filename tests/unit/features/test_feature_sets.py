@@ -8,7 +8,7 @@ from gateline.data import Datasets, ObjectStore, Tables
 from gateline.features import FeatureSets
 from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound
 from gateline.lineage import Lineage, Node
-from tests.unit.features.conftest import with_payments
+from tests.unit.features.conftest import PAYMENTS, SHOPS
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def feature_sets(ledger, datasets):
     return FeatureSets(ledger, Lineage(ledger.records), datasets)
 
 
-def test_a_view_becomes_a_version_that_pins_its_data(feature_sets, feature_set, ledger):
+def test_a_set_becomes_a_version_that_pins_its_data(feature_sets, feature_set, ledger):
     version = feature_sets.register("developer", feature_set)
     assert version.id == "late_payment@1"
     assert dict(version.dataset_versions) == {"orders": "orders@1", "payments": "payments@1", "shops": "shops@1"}
@@ -43,14 +43,14 @@ def test_a_view_becomes_a_version_that_pins_its_data(feature_sets, feature_set, 
     assert len(graph.nodes) == 7
 
 
-def test_the_same_view_over_the_same_data_is_the_same_version(feature_sets, feature_set, ledger):
+def test_the_same_set_over_the_same_data_is_the_same_version(feature_sets, feature_set, ledger):
     first = feature_sets.register("developer", feature_set)
     size = ledger.size()
     assert feature_sets.register("validator", feature_set) == first
     assert ledger.size() == size
 
 
-def test_a_changed_view_or_newer_data_make_the_next_version(feature_sets, feature_set, datasets, tables):
+def test_a_changed_set_or_newer_data_make_the_next_version(feature_sets, feature_set, datasets, tables):
     first = feature_sets.register("developer", feature_set)
     second = feature_sets.register("developer", replace(feature_set, description="changed"))
     register(datasets, "shops", tables["shops"][0], licence="CC-BY-4.0")
@@ -81,12 +81,9 @@ def test_a_table_that_changed_under_its_digest_is_refused(feature_sets, feature_
 
 def test_mistakes_leave_nothing(feature_sets, feature_set, ledger):
     size = ledger.size()
-    elsewhere = replace(feature_set.parts[2].source, dataset="shpos")
+    elsewhere = replace(feature_set.views[2], source=replace(SHOPS, dataset="shpos"))
     with pytest.raises(InvalidInput, match=r"there is no dataset 'shpos' \(did you mean 'shops'\?\)"):
-        feature_sets.register(
-            "developer",
-            replace(feature_set, parts=(feature_set.parts[0], feature_set.parts[1], replace(feature_set.parts[2], source=elsewhere))),
-        )
+        feature_sets.register("developer", replace(feature_set, views=(*feature_set.views[:2], elsewhere, feature_set.views[3])))
     with pytest.raises(InvalidInput, match="dataset 'people' is pinned, but the set does not read it"):
         feature_sets.register("developer", feature_set, dataset_versions={"people": 1})
     with pytest.raises(NotFound, match="'shops@9'"):
@@ -96,9 +93,11 @@ def test_mistakes_leave_nothing(feature_sets, feature_set, ledger):
     assert ledger.size() == size
 
 
-def test_a_view_that_sees_the_future_is_not_registered(feature_sets, feature_set, ledger):
+def test_a_set_that_sees_the_future_is_not_registered(feature_sets, feature_set, ledger):
     size = ledger.size()
-    early = with_payments(feature_set, columns={**feature_set.parts[0].source.columns, "known": "paid - INTERVAL '1 hour'"})
+    source = replace(PAYMENTS, columns={**PAYMENTS.columns, "known": "paid - INTERVAL '1 hour'"})
+    views = (*(replace(view, source=source) for view in feature_set.views[:2]), *feature_set.views[2:])
+    early = replace(feature_set, views=views)
     with pytest.raises(InvalidInput, match="sees the future: Feature 'mean_delay': source 'payments' declares") as error:
         feature_sets.register("developer", early)
     assert {leak["feature"] for leak in error.value.facts["leaks"]} == {"mean_delay", "last_delay"}

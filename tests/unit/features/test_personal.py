@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gateline.access import Access, Principal, PrincipalKind, Role
-from gateline.data import Contracts, Datasets, ObjectStore
-from gateline.features import FeatureMarks, FeatureSets, Marks, OnDemand
+from gateline.data import Contracts, Datasets, ObjectStore, Tables
+from gateline.features import FeatureMarks, FeatureSets, Marks, OnDemandView
 from gateline.features.personal import mark_features
 from gateline.features.personal_store import APPEND_ONLY_TABLES
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
@@ -57,8 +57,8 @@ def test_a_feature_derives_from_the_columns_of_its_value_and_of_its_key(feature_
 
 
 def test_the_condition_of_a_source_is_part_of_what_a_feature_derives_from(feature_set):
-    window = replace(feature_set.parts[0], source=replace(feature_set.parts[0].source, where="paid IS NOT NULL"))
-    found = mark_features(replace(feature_set, parts=(window, *feature_set.parts[1:])), {"payments": payments("paid")})
+    window = replace(feature_set.views[0], source=replace(feature_set.views[0].source, where="paid IS NOT NULL"))
+    found = mark_features(replace(feature_set, views=(window, *feature_set.views[1:])), {"payments": payments("paid")})
     assert told(found)["mean_delay"] == ["payments.paid"]
     assert told(found)["last_delay"] == []
 
@@ -76,7 +76,8 @@ def test_the_derivation_changes_with_the_feature_and_with_the_marks_and_with_not
 
     before = derivations(feature_set)
     assert derivations(replace(feature_set, description="other words", slices=())) == before
-    other = derivations(replace(feature_set, on_demand=(OnDemand(name="amount_per_size", sql="amount / (size + 1)"),)))
+    changed = OnDemandView(name="relative", expressions={"amount_per_size": "amount / (size + 1)"})
+    other = derivations(replace(feature_set, views=(*feature_set.views[:-1], changed)))
     assert {name for name in before if other[name] != before[name]} == {"amount_per_size"}
     renamed = replace(feature_set.spine, columns={**feature_set.spine.columns, "amount": "amount * 2"})
     label = replace(feature_set.label, source=renamed)
@@ -92,8 +93,8 @@ class House:
     def __init__(self, ledger, home, tables):
         objects, lineage = ObjectStore(home / "objects"), Lineage(ledger.records)
         self.ledger = ledger
-        self.datasets = Datasets(ledger, objects, lineage)
-        for name, path in tables.items():
+        self.datasets = Datasets(ledger, objects, lineage, Tables(str(home / "tables"), cache=home / "cache"))
+        for name, (path,) in tables.items():
             file = objects.put_file(path).sha256
             self.datasets.register("developer", name, file=file, format="parquet", source="made for the test", licence="CC0-1.0")
         self.feature_sets = FeatureSets(ledger, lineage, self.datasets)
