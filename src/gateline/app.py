@@ -12,7 +12,7 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Datasets, ObjectStore, Retention, Sources, Tables
+from gateline.data import Datasets, ObjectStore, Retention, Sources, Spool, Tables
 from gateline.features import FeatureViews
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
@@ -60,6 +60,7 @@ class App:
     datasets: Datasets
     retention: Retention
     sources: Sources
+    spool: Spool
     feature_views: FeatureViews
     tracking: Tracking
     gates: Gates
@@ -190,6 +191,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
     datasets = Datasets(ledger, objects, lineage, tables)
     retention = Retention(ledger, datasets, objects, tables, lineage)
+    spool = Spool(ledger, datasets, objects, tables)
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
     feature_views = FeatureViews(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
@@ -208,6 +210,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     steps = (
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
+        ("rows", spool.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
@@ -216,8 +219,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, sources=sources, feature_views=feature_views, tracking=tracking, gates=gates, registry=registry,
-        serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
+        retention=retention, sources=sources, spool=spool, feature_views=feature_views, tracking=tracking, gates=gates,
+        registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines,
+        mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 

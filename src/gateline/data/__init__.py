@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
     from gateline.data.sources import Sources
+    from gateline.data.spool import Spool
 
 __all__ = [
     "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance",
-    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "StoredFile", "TableFile", "Tables", "Vacuum",
+    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "Spool", "StoredFile", "TableFile", "Tables", "Vacuum",
     "VacuumRequest",
 ]  # fmt: skip
 
@@ -40,6 +41,7 @@ _SERVICES = {
     "Datasets": "gateline.data.service",
     "Retention": "gateline.data.retention",
     "Sources": "gateline.data.sources",
+    "Spool": "gateline.data.spool",
 }
 
 
