@@ -13,7 +13,7 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Tables
+from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
 from gateline.features import FeatureSets, Marks
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
@@ -62,6 +62,7 @@ class App:
     retention: Retention
     sources: Sources
     contracts: Contracts
+    spool: Spool
     feature_sets: FeatureSets
     marks: Marks
     tracking: Tracking
@@ -193,6 +194,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
     datasets = Datasets(ledger, objects, lineage, tables)
     retention = Retention(ledger, datasets, objects, tables, lineage)
+    spool = Spool(ledger, datasets, objects, tables)
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
     contracts = Contracts(ledger, access, datasets)
     feature_sets = FeatureSets(ledger, lineage, datasets)
@@ -212,6 +214,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     steps = (
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
+        ("rows", spool.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
@@ -220,7 +223,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, sources=sources, contracts=contracts, feature_sets=feature_sets,
+        retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets,
         marks=Marks(ledger, feature_sets, contracts), tracking=tracking, gates=gates, registry=registry,
         serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),

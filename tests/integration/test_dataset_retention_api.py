@@ -119,3 +119,23 @@ def test_the_server_fetches_from_a_configured_connection_only(tmp_path, started,
     assert (status, out[:24]) == (0, "sales@1: 1 rows, 2 colum")
     assert run(tmp_path / "home", capsys, "dataset", "fetch", "sales", "shop", *given, "--path", "x")[0] == 1
     assert "SHOP_URL" not in (tmp_path / "home" / "records.db").read_bytes().decode(errors="replace")
+
+
+def test_a_dataset_is_fed_with_rows_from_the_command_line(home, capsys, tmp_path):
+    opened = ("dataset", "spool", "sales", "--type", "n=int64", "--type", "item=string", "--source", "the till", "--licence", "internal")
+    assert run(home, capsys, *opened) == (0, "sales takes rows of 2 columns; 0 have come\n")
+    (tmp_path / "rows.jsonl").write_text('{"n": 1, "item": "tea"}\n{"n": 2}\n')
+    append = ("dataset", "append", "sales", str(tmp_path / "rows.jsonl"))
+    assert run(home, capsys, *append) == (0, "sales: 2 rows taken, 0 were there before\n")
+    assert run(home, capsys, *append) == (0, "sales: 0 rows taken, 2 were there before\n")
+    status, out = run(home, capsys, "dataset", "cut", "sales")
+    assert (status, out[:27]) == (0, "sales@1: 2 rows, 2 columns,")
+    assert "has no small files" in run(home, capsys, "dataset", "compact", "sales")[1]
+    (tmp_path / "rows.jsonl").write_text('{"n": "3"}\n')
+    assert run(home, capsys, *append)[0] == 1
+    (tmp_path / "rows.jsonl").write_text("{")
+    assert run(home, capsys, *append)[0] == 1
+    assert run(home, capsys, "dataset", "append", "sales", "nowhere.jsonl")[0] == 1
+    assert run(home, capsys, "dataset", "verify")[0] == 0
+    with Client(home=home) as client:
+        assert client.get("/datasets/sales/spool")["rows_committed"] == 2

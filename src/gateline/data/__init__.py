@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
     from gateline.data.sources import Sources
+    from gateline.data.spool import Spool
 
 __all__ = [
     "Break", "Column", "ColumnRule", "ColumnType", "Compatibility", "Contract", "ContractOrigin", "ContractVersion", "Contracts",
     "DatasetDiff", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance", "ReadOptions",
-    "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "StoredFile", "TableFile", "Tables", "Vacuum", "VacuumRequest",
-    "Violation", "contract_from_dict", "contract_from_pandera", "contract_from_text", "contract_id", "contract_to_toml",
+    "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "Spool", "StoredFile", "TableFile", "Tables", "Vacuum",
+    "VacuumRequest", "Violation", "contract_from_dict", "contract_from_pandera", "contract_from_text", "contract_id", "contract_to_toml",
     "contract_version_from_dict", "diff_versions", "split_contract_id",
 ]  # fmt: skip
 
@@ -50,6 +51,7 @@ _HOMES = {
     "Datasets": "service",
     "Retention": "retention",
     "Sources": "sources",
+    "Spool": "spool",
     "contract_from_dict": "contracts.form",
     "contract_from_pandera": "contracts.from_pandera",
     "contract_from_text": "contracts.form",

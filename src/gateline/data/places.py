@@ -116,8 +116,12 @@ class RemotePlace:
 
     def put(self, folder: str, path: str, content: bytes) -> None:
         """Store a file, whole or not at all."""
-        with self._files(folder).open_output_stream(path) as stream:
-            stream.write(content)
+        from deltalake._internal import DeltaFileSystemHandler
+
+        # pyarrow would hand over its own buffers, which deltalake refuses
+        stream = DeltaFileSystemHandler(self.uri(folder), self._options).open_output_stream(path)
+        stream.write(content)
+        stream.close()  # type: ignore[attr-defined] # it is there, but not in the stub
 
     def settle(self, folder: str, path: str) -> None:
         """Do nothing: an object store acknowledges only what is durable."""

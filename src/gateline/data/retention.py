@@ -241,7 +241,8 @@ class Retention:
             for one in versions
         }  # fmt: skip
         stored = self._tables.stored(name)
-        needed = self._tables.head(name) | {file.path for one in versions if kept[one.id] for file in one.files}
+        rows = {file.path for file in store.spool_files(session, name)}
+        needed = self._tables.head(name) | rows | {file.path for one in versions if kept[one.id] for file in one.files}
         losing: dict[str, tuple[str, ...]] = {
             one.id: paths
             for one in versions

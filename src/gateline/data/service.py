@@ -18,6 +18,7 @@ from gateline.data.model import (
     Provenance,
     ReadOptions,
     Source,
+    SourceKind,
     TableFile,
 )
 from gateline.kernel.clock import iso
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from sqlalchemy.orm import Session
+
     from gateline.data.objects import ObjectStore
-    from gateline.data.tables import Tables
+    from gateline.data.tables import Commit, Tables
     from gateline.kernel.clock import Instant
     from gateline.ledger import Ledger, Transaction
     from gateline.lineage import Lineage
@@ -102,12 +105,18 @@ class Datasets:
         raw = self._objects.verify(file)
         return self.make(actor, Given(name=name, raw=raw, made_of=Source(), options=options, provenance=provenance, as_of=as_of))
 
-    def make(self, actor: str, given: Given) -> DatasetVersion:
-        """Write the table of stored raw rows and record it as the next version, or return the version that the same rows made before."""
+    def make(self, actor: str, given: Given, commit: Commit | None = None) -> DatasetVersion:
+        """Write the table of stored raw rows, unless it was committed before, and record it as the next version; or return the version
+        that the same rows made earlier.
+
+        Raises:
+            Conflict: the dataset is fed with rows, which a file would replace.
+        """
         from gateline.data.profile import profile_table
 
         with self._ledger.records.read() as session:
             known = store.by_request(session, given.request)
+            _check_feed(session, given)
         if known is not None:
             return known
         made = build(self._objects, given)
@@ -117,7 +126,7 @@ class Datasets:
             row_count=made.frame.height, logical_digest=made.logical_digest,
         )  # fmt: skip
         profile = profile_table(made.frame)
-        commit = self._tables.replace(given.name, made.frame, made.schema)
+        commit = commit or self._tables.replace(given.name, made.frame, made.schema)
         for _ in range(_ATTEMPTS):
             try:
                 with self._ledger.transaction(actor) as tx:
@@ -125,6 +134,7 @@ class Datasets:
                     known = store.by_request(tx.session, given.request)
                     if known is not None:
                         return known
+                    _check_feed(tx.session, given)
                     self._tables.check_presence(given.name, commit.files)
                     number = store.newest_number(tx.session, given.name) + 1
                     version = DatasetVersion(
@@ -241,6 +251,11 @@ class Datasets:
         tx.publish("dataset.version.registered", {"id": version.id, "digest": version.digest})
         raw = Node(kind="raw_file", id=version.raw.sha256, label=version.source[:200])
         self._lineage.link(tx, raw, Node(kind="dataset_version", id=version.id, label=version.id), "read")
+
+
+def _check_feed(session: Session, given: Given) -> None:
+    if given.made_of.kind is not SourceKind.SPOOL and store.spool(session, given.name) is not None:
+        raise Conflict(f"Dataset '{given.name}' is fed with rows; a file would replace them.", next_step="Choose another name.")
 
 
 def _fault(part: str, check: Callable[[], object]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey, Text, UniqueConstraint, delete, func, select, text
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint, delete, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateline.data.keeping import Pin
@@ -85,6 +85,51 @@ class DatasetPinRow(Row):
     released_at: Mapped[int | None]
     released_by: Mapped[str] = mapped_column(Text)
     release_reason: Mapped[str] = mapped_column(Text)
+
+
+class DatasetSpoolRow(Row):
+    """That a dataset is fed with rows, and how far they have come: received up to `received`, in the Delta table up to `committed`."""
+
+    __tablename__ = "dataset_spool"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    columns: Mapped[list[Any]]
+    provenance: Mapped[dict[str, Any]]
+    received: Mapped[int]
+    committed: Mapped[int]
+    opened_at: Mapped[int]
+    opened_by: Mapped[str] = mapped_column(Text)
+
+
+class DatasetBatchRow(Row):
+    """A batch of rows under its idempotency key; `content` is there until the rows are in the Delta table."""
+
+    __tablename__ = "dataset_batch"
+    __table_args__ = (Index("dataset_batch_position", "name", "position", unique=True),)
+
+    name: Mapped[str] = mapped_column(Text, ForeignKey("dataset_spool.name"), primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[int]
+    rows: Mapped[int]
+    digest: Mapped[str] = mapped_column(Text)
+    content: Mapped[list[Any] | None] = mapped_column(Json)
+    received_at: Mapped[int]
+    received_by: Mapped[str] = mapped_column(Text)
+
+
+class DatasetSpoolFileRow(Row):
+    """A Parquet file of the batches from `first` to `last`."""
+
+    __tablename__ = "dataset_spool_file"
+
+    name: Mapped[str] = mapped_column(Text, ForeignKey("dataset_spool.name"), primary_key=True)
+    first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last: Mapped[int]
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int]
+    rows: Mapped[int]
+    table_version: Mapped[int]
 
 
 def lock(session: Session, name: str) -> None:
@@ -194,3 +239,19 @@ def remove_removal(session: Session, version_id: str) -> None:
 
 def _pin(row: DatasetPinRow) -> Pin:
     return Pin(**{field: getattr(row, field) for field in Pin.__dataclass_fields__})
+
+
+def spool(session: Session, name: str) -> DatasetSpoolRow | None:
+    """Return how far the rows of a dataset have come; None when it is not fed with rows."""
+    return session.get(DatasetSpoolRow, name)
+
+
+def spool_files(session: Session, name: str) -> Sequence[DatasetSpoolFileRow]:
+    """Return the files of a dataset's rows, in the order of the rows."""
+    return session.scalars(select(DatasetSpoolFileRow).where(DatasetSpoolFileRow.name == name).order_by(DatasetSpoolFileRow.first)).all()
+
+
+def pending_batches(session: Session, row: DatasetSpoolRow, limit: int) -> Sequence[DatasetBatchRow]:
+    """Return the oldest batches that are not in the Delta table, in the order in which they came."""
+    mine = (DatasetBatchRow.name == row.name) & (DatasetBatchRow.position > row.committed)
+    return session.scalars(select(DatasetBatchRow).where(mine).order_by(DatasetBatchRow.position).limit(limit)).all()

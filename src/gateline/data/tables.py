@@ -9,43 +9,31 @@ removed by `vacuum`.
 from __future__ import annotations
 
 import io
-import json
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateline.data.delta import add_action, delta_errors, delta_schema, remove_action
 from gateline.data.model import ColumnType, TableFile
 from gateline.data.places import LocalPlace, RemotePlace, Stored
 from gateline.kernel.canonical import sha256_bytes, sha256_file
-from gateline.kernel.errors import Conflict, IntegrityFailure, StorageFull
+from gateline.kernel.errors import Conflict, IntegrityFailure
 from gateline.kernel.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
-    from deltalake import DeltaTable, Schema
-    from deltalake.transaction import AddAction
+    from deltalake import DeltaTable
 
     from gateline.data.model import Column
 
 FILE_ROWS = 1 << 22
 _ROW_GROUP_ROWS = 1 << 17
 _ATTEMPTS = 10
-_DELTA_TYPES = {
-    ColumnType.INT64: "long",
-    ColumnType.FLOAT64: "double",
-    ColumnType.STRING: "string",
-    ColumnType.BOOLEAN: "boolean",
-    ColumnType.DATE: "date",
-    ColumnType.DATETIME: "timestamp",
-    ColumnType.NAIVE_DATETIME: "timestamp_ntz",
-}
 # The log is what lets other engines read an earlier version, so it is kept; files are removed by our vacuum alone.
 _CONFIGURATION: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
 _WRITER = "gateline"
-_FULL = ("no space left on device", "disk quota exceeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +42,21 @@ class Commit:
 
     table_version: int
     files: tuple[TableFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """An application transaction of Delta Lake: the table remembers the newest number under each name.
+
+    Attributes:
+        name: Who counts.
+        before: The number at which the writer found the table; 0 when there was none.
+        number: The number that the commit leaves.
+    """
+
+    name: str
+    before: int
+    number: int
 
 
 class Tables:
@@ -82,12 +85,53 @@ class Tables:
             IntegrityFailure: the Delta log is damaged.
         """
         files = self._write(dataset, frame)
-        with _delta_errors(self._place.uri(dataset)):
+        with delta_errors(self._place.uri(dataset)):
             for _ in range(_ATTEMPTS):
-                version = self._commit(dataset, files, schema)
+                version = self._commit(dataset, files, schema, mode="overwrite")
                 if version is not None:
                     return Commit(table_version=version, files=files)
         raise Conflict(f"The table of dataset '{dataset}' is being written by others.", next_step="Run the command again.")
+
+    def append(
+        self, dataset: str, path: str, frame: pl.DataFrame, schema: Sequence[Column], *, turn: Turn, instead: Sequence[str] = ()
+    ) -> Commit | None:
+        """Add a file of rows to the table, once: a path that it holds already is left as it is.
+
+        Args:
+            dataset: Name of the dataset.
+            path: Path of the file, which says what rows it holds, so that a repeated call has the same.
+            frame: The rows.
+            schema: The columns of the table.
+            turn: The application transaction of the commit. The caller looked at the table when it stood at `before`; if it does not any
+                more, nothing is committed.
+            instead: Paths whose rows the file holds too, to be taken out of the table in the same commit.
+
+        Returns:
+            The commit, or None when another writer came first and the caller must look again.
+
+        Raises:
+            StorageFull: the disk is full.
+            IntegrityFailure: the Delta log is damaged.
+        """
+        held = self.head(dataset)
+        with delta_errors(self._place.uri(dataset)):
+            if path in held:
+                place = self._place.fetch(dataset, path, "")
+                file = TableFile(path=path, sha256=sha256_file(place), size_bytes=place.stat().st_size, rows=frame.height)
+                return Commit(table_version=self._table(dataset).version(), files=(file,))
+            file = self._put(dataset, path, frame)
+            version = self._commit(dataset, (file,), schema, mode="append", turn=turn, removed=[one for one in instead if one in held])
+        return None if version is None else Commit(table_version=version, files=(file,))
+
+    def turn(self, dataset: str, name: str) -> int:
+        """Return the number of the newest application transaction of a name; 0 when there was none."""
+        from deltalake.exceptions import TableNotFoundError
+
+        with delta_errors(self._place.uri(dataset)):
+            try:
+                return self._table(dataset).transaction_version(name) or 0
+            except TableNotFoundError:
+                return 0
 
     def path(self, dataset: str, file: TableFile) -> Path:
         """Return a local path of a table file after hashing it again.
@@ -122,7 +166,7 @@ class Tables:
         """Return the paths of the newest state of the Delta table; none when there is no table yet."""
         from deltalake.exceptions import TableNotFoundError
 
-        with _delta_errors(self._place.uri(dataset)):
+        with delta_errors(self._place.uri(dataset)):
             try:
                 return frozenset(self._table(dataset).get_add_actions().column("path").to_pylist())
             except TableNotFoundError:
@@ -152,8 +196,17 @@ class Tables:
         self._place.put(dataset, path, content)
         return TableFile(path=path, sha256=sha256_bytes(content), size_bytes=len(content), rows=rows.height)
 
-    def _commit(self, dataset: str, files: Sequence[TableFile], schema: Sequence[Column]) -> int | None:
-        """Commit the files as the whole table, and return the version; None when another writer came first.
+    def _commit(
+        self,
+        dataset: str,
+        files: Sequence[TableFile],
+        schema: Sequence[Column],
+        *,
+        mode: str,
+        turn: Turn | None = None,
+        removed: Sequence[str] = (),
+    ) -> int | None:
+        """Commit the files as the whole table, or as part of it, and return the version; None when another writer came first.
 
         Every commit names the same application transaction, so that Delta refuses the later of two commits upon one state: `overwrite`
         alone would keep the files of both.
@@ -161,23 +214,28 @@ class Tables:
         from deltalake import CommitProperties, DeltaTable, Transaction
         from deltalake.exceptions import CommitFailedError
 
-        delta = _delta_schema(schema)
+        delta = delta_schema(schema)
         DeltaTable.create(
             self._place.uri(dataset), schema=delta, mode="ignore", configuration=_CONFIGURATION, storage_options=self._options
         )
         table = self._table(dataset)
         if any(column.dtype is ColumnType.NAIVE_DATETIME for column in schema) and not self._allow_naive(table):
             return None
+        if turn is not None and (table.transaction_version(turn.name) or 0) != turn.before:
+            return None
         before = table.version()
-        turn = Transaction(_WRITER, (table.transaction_version(_WRITER) or 0) + 1)
+        turns = [
+            Transaction(_WRITER, (table.transaction_version(_WRITER) or 0) + 1),
+            *([Transaction(turn.name, turn.number)] if turn else []),
+        ]
         try:
             table.create_write_transaction(
-                [_add_action(file) for file in files], mode="overwrite", schema=delta,
-                commit_properties=CommitProperties(app_transactions=[turn]),
+                [*(add_action(file, data_change=not removed) for file in files), *(remove_action(path) for path in removed)],
+                mode=mode, schema=delta, commit_properties=CommitProperties(app_transactions=turns),
             )  # fmt: skip
         except CommitFailedError:
             return None
-        return self._committed(dataset, before, files)
+        return self._committed(dataset, before, files, alone=mode == "overwrite")
 
     @staticmethod
     def _allow_naive(table: DeltaTable) -> bool:
@@ -196,14 +254,14 @@ class Tables:
             table.update_incremental()
         return True
 
-    def _committed(self, dataset: str, before: int, files: Sequence[TableFile]) -> int | None:
-        """Return the version after `before` that holds exactly these files; None when a foreign writer mixed its own in."""
+    def _committed(self, dataset: str, before: int, files: Sequence[TableFile], *, alone: bool) -> int | None:
+        """Return the first version after `before` that holds these files; None when others lie among files meant to be `alone`."""
         wanted = {file.path for file in files}
         for version in range(before + 1, self._table(dataset).version() + 1):
             held = set(self._table(dataset, version).get_add_actions().column("path").to_pylist())
             if wanted <= held:
                 self._place.settle(dataset, f"_delta_log/{version:020d}.json")
-                return version if wanted == held else None
+                return version if wanted == held or not alone else None
         return None
 
     def _table(self, dataset: str, version: int | None = None) -> DeltaTable:
@@ -215,41 +273,5 @@ class Tables:
 def encode(rows: pl.DataFrame) -> bytes:
     """Return the rows as a Parquet file."""
     content = io.BytesIO()
-    rows.write_parquet(content, compression="zstd", compression_level=3, statistics=True, row_group_size=_ROW_GROUP_ROWS)
+    rows.rechunk().write_parquet(content, compression="zstd", compression_level=3, statistics=True, row_group_size=_ROW_GROUP_ROWS)
     return content.getvalue()
-
-
-def _add_action(file: TableFile) -> AddAction:
-    from deltalake.transaction import AddAction
-
-    return AddAction(
-        path=file.path, size=file.size_bytes, partition_values={}, modification_time=0, data_change=True,
-        stats=json.dumps({"numRecords": file.rows}),
-    )  # fmt: skip
-
-
-def _delta_schema(schema: Sequence[Column]) -> Schema:
-    from deltalake import Field, Schema
-    from deltalake.schema import PrimitiveType
-
-    return Schema([Field(column.name, PrimitiveType(_DELTA_TYPES[column.dtype]), nullable=True) for column in schema])
-
-
-@contextmanager
-def _delta_errors(uri: str) -> Iterator[None]:
-    """Turn what Delta Lake raises into errors of the tree."""
-    from deltalake.exceptions import DeltaError
-
-    try:
-        yield
-    except (DeltaError, OSError) as error:
-        words = str(error).strip().splitlines()
-        if any(sign in str(error).lower() for sign in _FULL):
-            raise StorageFull(
-                f"No space is left for the table {uri}.", next_step="Free space and run the command again; nothing recorded is touched."
-            ) from error
-        raise IntegrityFailure(
-            f"The Delta table {uri} cannot be written: {words[0] if words else type(error).__name__}.",
-            next_step="See whether its _delta_log is whole; versions that are recorded stay readable without it.",
-            facts={"table": uri},
-        ) from error

@@ -1,6 +1,6 @@
 """Whether a table keeps a contract: every broken promise with its count and first rows. Pure; needs Polars.
 
-Own expressions and not pandera: see docs/decisions/0007-contracts-checked-by-polars.md.
+Own expressions and not pandera: see docs/decisions/0008-contracts-checked-by-polars.md.
 """
 
 from __future__ import annotations

@@ -52,6 +52,44 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_dataset_pin_version"), "dataset_pin", ["version"], unique=False)
+    op.create_table(
+        "dataset_spool",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("columns", sa.Text(), nullable=False),
+        sa.Column("provenance", sa.Text(), nullable=False),
+        sa.Column("received", sa.BigInteger(), nullable=False),
+        sa.Column("committed", sa.BigInteger(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("opened_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "dataset_batch",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=True),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("received_by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["name"], ["dataset_spool.name"]),
+        sa.PrimaryKeyConstraint("name", "key"),
+    )
+    op.create_index("dataset_batch_position", "dataset_batch", ["name", "position"], unique=True)
+    op.create_table(
+        "dataset_spool_file",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("first", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("table_version", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["name"], ["dataset_spool.name"]),
+        sa.PrimaryKeyConstraint("name", "first"),
+    )
     op.add_column("dataset_version", sa.Column("made_of", sa.Text(), nullable=False, server_default='{"kind":"file"}'))
     op.add_column("dataset_version", sa.Column("table_version", sa.BigInteger(), nullable=False, server_default="-1"))
     op.add_column("dataset_version", sa.Column("logical_digest", sa.Text(), nullable=False, server_default=""))
