@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -10,16 +11,18 @@ from polars.exceptions import PolarsError
 from gateline.data.model import ColumnType
 from gateline.features import rules
 from gateline.features.model import FeatureColumn, FeatureKind
-from gateline.features.plan import Aggregate, Latest, Lookup, Window
+from gateline.features.plan import Aggregate, Lookup, Window
+from gateline.features.windows import window_type
+from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from gateline.features.plan import EventSource, Part, Plan
 
+    Table: TypeAlias = Path | Sequence[Path]
+
 INSTANT = pl.Datetime("us", "UTC")
-ROW = "__row"
 LABEL = "__label"
 LABEL_AT = "__label_available_at"
 
@@ -33,6 +36,11 @@ _POLARS: Mapping[ColumnType, pl.DataType] = {
     ColumnType.NAIVE_DATETIME: pl.Datetime("us"),
 }
 _FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
+_WANTED = {
+    **dict.fromkeys(Aggregate, "numbers"),
+    **dict.fromkeys((Aggregate.FIRST, Aggregate.LAST, Aggregate.LAST_K, Aggregate.APPROX_DISTINCT), "numbers, booleans or texts"),
+    Aggregate.COUNT: "",
+}
 Schema = dict[str, pl.DataType]
 
 
@@ -48,25 +56,45 @@ def typed(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return expression
 
 
-def source_types(source: EventSource, path: Path) -> Schema:
-    """Return alias to type of the source over the table at `path`."""
-    schema = dict(pl.scan_parquet(path).collect_schema())
+def source_types(source: EventSource, table: Table) -> Schema:
+    """Return alias to type of the source over a table."""
+    schema = dict(scan(table).collect_schema())
     return {alias: _type_of(sql, schema)[1] for alias, sql in source.columns.items()}
 
 
-def source_frame(source: EventSource, path: Path, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
+def source_frame(source: EventSource, table: Table, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Return the source's rows in table order: every alias, typed, and `extra` expressions under their names.
 
     Expressions see the dataset's columns only, never each other.
+
+    Args:
+        source: The source.
+        table: Path of the table, or paths of its files.
+        extra: Further names and expressions.
+
+    Raises:
+        InvalidInput: event time or availability is no time stamp with a zone.
     """
-    rows = pl.scan_parquet(path)
+    rows = scan(table)
     if source.where is not None:
         rows = rows.filter(pl.sql_expr(source.where))
     schema = dict(rows.collect_schema())
     wanted = {**source.columns, **(extra or {})}
     fresh = {f"__new_{alias}": typed(pl.sql_expr(sql), _type_of(sql, schema)[0]) for alias, sql in wanted.items()}
     picked = rows.with_columns(**fresh).select(pl.col(f"__new_{alias}").alias(alias) for alias in wanted)
-    return picked.collect()
+    frame = picked.collect()
+    for alias in (source.event_time, source.available_at):
+        if frame.schema[alias] != INSTANT:
+            raise InvalidInput(
+                f"'{alias}' of source '{source.name}' is {frame.schema[alias]}, not a time stamp with a zone.",
+                next_step="Say which zone it is in, for example CAST(… AS TIMESTAMPTZ) if it is UTC.",
+            )
+    return frame
+
+
+def scan(table: Table) -> pl.LazyFrame:
+    """Return the rows of a table: one Parquet file, or several in order."""
+    return pl.scan_parquet([table] if isinstance(table, Path) else list(table))
 
 
 def roots(sql: str) -> frozenset[str]:
@@ -165,11 +193,16 @@ class _Check:
             self._feature(name, dtype)
 
     def _window(self, part: Window, dtype: pl.DataType) -> pl.DataType:
-        if part.aggregate == Aggregate.COUNT:
-            return pl.Int64()
-        if dtype not in {pl.Int64(), pl.Float64()}:
-            self.mistakes.append(f"part '{part.name}': {part.aggregate} of '{part.column}' needs numbers, not {dtype}")
-        return pl.Float64() if part.aggregate == Aggregate.MEAN else dtype
+        numbers = {pl.Int64(), pl.Float64()}
+        values = {*numbers, pl.Boolean(), pl.String()}
+        wanted, what = _WANTED.get(Aggregate(part.aggregate), ""), ""
+        own = self.aliases[part.source.name]
+        for alias in filter(None, (part.column, part.denominator)):
+            found = own.get(alias)
+            if found is not None and found not in (numbers if wanted == "numbers" else values if wanted else {found}):
+                what = f"'{alias}' needs {wanted}, not {found}"
+                self.mistakes.append(f"part '{part.name}': {part.aggregate} of {what}")
+        return window_type(part, dtype) if not what else pl.Float64()
 
     def _feature(self, name: str, dtype: pl.DataType) -> None:
         if dtype not in _FEATURE_TYPES:
@@ -248,11 +281,10 @@ __all__ = [
     "INSTANT",
     "LABEL",
     "LABEL_AT",
-    "ROW",
-    "Latest",
     "check_plan",
     "lookback_seconds",
     "roots",
+    "scan",
     "source_frame",
     "source_types",
     "typed",

@@ -39,7 +39,8 @@ class Aggregate(StrEnum):
     Of no values, `count` and `approx_distinct` are 0 and every other aggregate is missing. `first` and `last` go by availability, then
     event time, then tie-breaker, then all values; `last_k` is the k-th of these from the end. `var` and `std` divide by n - 1 and are
     missing for fewer than two values. `ratio` is the sum of one column over the sum of another, missing where that sum is 0.
-    `approx_distinct` is exact up to 256 distinct values, and an estimate with about 6 % standard error beyond (k minimum values).
+    `approx_distinct` is exact up to 256 distinct values, and an estimate with about 6 % standard error beyond (`distinct.py`). A fraction
+    that leaves the range of 64-bit numbers is missing.
     """
 
     COUNT = "count"
