@@ -10,6 +10,7 @@ from polars.exceptions import PolarsError
 
 from gateline.data.model import ColumnType
 from gateline.features import rules
+from gateline.features.calendars import CalendarFact
 from gateline.features.model import FeatureColumn, FeatureKind
 from gateline.features.plan import Aggregate, Lookup, Window
 from gateline.features.windows import window_type
@@ -36,6 +37,11 @@ _POLARS: Mapping[ColumnType, pl.DataType] = {
     ColumnType.NAIVE_DATETIME: pl.Datetime("us"),
 }
 _FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
+_FACT_TYPES: Mapping[CalendarFact, pl.DataType] = {
+    **dict.fromkeys(CalendarFact, pl.Int64()),
+    **dict.fromkeys((CalendarFact.IS_WEEKEND, CalendarFact.IS_HOLIDAY), pl.Boolean()),
+    CalendarFact.DAY_PART: pl.String(),
+}
 _WANTED = {
     **dict.fromkeys(Aggregate, "numbers"),
     **dict.fromkeys((Aggregate.FIRST, Aggregate.LAST, Aggregate.LAST_K, Aggregate.APPROX_DISTINCT), "numbers, booleans or texts"),
@@ -212,12 +218,16 @@ class _Check:
     def _spine(self) -> None:
         spine = self.aliases[self.plan.spine.name]
         self._instant(f"time '{self.plan.time}'", spine.get(self.plan.time))
+        for part in self.plan.calendars:
+            self._instant(f"calendar '{part.name}', time '{part.time}'", spine.get(part.time))
+            self.features |= {name: _FACT_TYPES[CalendarFact(fact)] for name, fact in part.outputs.items()}
         for name in self.plan.columns:
             if name in spine:
                 self._feature(name, spine[name])
+        computed = (*self.plan.parts, *self.plan.calendars)
         known = {
             **spine,
-            **{name: dtype for part in self.plan.parts for name in part.outputs if (dtype := self.features.get(name)) is not None},
+            **{name: dtype for part in computed for name in part.outputs if (dtype := self.features.get(name)) is not None},
         }
         for one in self.plan.on_demand:
             if self._reads_untyped(one.sql, known):

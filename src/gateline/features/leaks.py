@@ -108,6 +108,9 @@ def _uses(plan: Plan) -> Iterator[_Use]:
     aliases = plan.spine.columns
     for name in plan.columns:
         yield _Use(feature=name, source=plan.spine, columns=roots(aliases[name]))
+    for calendar in plan.calendars:
+        for name in calendar.outputs:
+            yield _Use(feature=name, source=plan.spine, columns=roots(aliases[calendar.time]))
     for one in plan.on_demand:
         columns = frozenset[str]().union(*(roots(aliases[alias]) for alias in roots(one.sql) if alias in aliases))
         yield _Use(feature=one.name, source=plan.spine, columns=columns)
@@ -177,7 +180,7 @@ def _worst(early: pl.DataFrame) -> tuple[int, int, float]:
 
 def _late_requests(plan: Plan, prepared: Prepared) -> list[Leak]:
     """Return a leak for the spine's own features when its rows are declared available only after `t`."""
-    used = [*plan.columns, *(one.name for one in plan.on_demand)]
+    used = [*plan.columns, *(name for part in plan.calendars for name in part.outputs), *(one.name for one in plan.on_demand)]
     available = plan.spine.available_at
     rows = prepared.spine.with_row_index("__row")
     late = rows.filter((pl.col(available) > pl.col(plan.time)) | pl.col(available).is_null())

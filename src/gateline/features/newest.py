@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -72,10 +72,16 @@ def check_unique(frame: pl.DataFrame, key: tuple[str, ...], what: str) -> None:
     Raises:
         InvalidInput: it does; the message gives an example.
     """
-    repeated = frame.height - (frame[key[0]].n_unique() if len(key) == 1 else frame.select(key).n_unique())
-    if repeated:
-        example = frame.group_by(key).len().filter(pl.col("len") > 1).sort(key).drop("len").row(0, named=True)
+    if found := repeated(frame, key):
         raise InvalidInput(
-            f"In {what}, {repeated:,} rows repeat a key that must be unique ({', '.join(key)}), for example {example}.",
+            f"In {what}, {found[0]:,} rows repeat a key that must be unique ({', '.join(key)}), for example {found[1]}.",
             next_step="Add columns to the key, or leave rows out with `where`.",
         )
+
+
+def repeated(frame: pl.DataFrame, key: tuple[str, ...]) -> tuple[int, dict[str, Any]] | None:
+    """Return how many rows repeat the key of another, and one such key; None when every key is unique."""
+    count = frame.height - (frame[key[0]].n_unique() if len(key) == 1 else frame.select(key).n_unique())
+    if not count:
+        return None
+    return count, frame.group_by(key).len().filter(pl.col("len") > 1).sort(key).drop("len").row(0, named=True)

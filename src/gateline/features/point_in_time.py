@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 import polars as pl
 
 from gateline.features.alignment import Aligned, Timed, total_order
+from gateline.features.calendars import calendar_columns
 from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, source_frame, typed
-from gateline.features.newest import check_unique, latest_columns, lookup_columns
+from gateline.features.newest import check_unique, latest_columns, lookup_columns, repeated
 from gateline.features.plan import EventSource, Latest, Lookup, Plan, Window
 from gateline.features.windows import ORDERED, window_columns
 from gateline.kernel.errors import InvalidInput, NotFound
@@ -96,6 +97,8 @@ def assemble(plan: Plan, prepared: Prepared, *, partition_rows: int = PARTITION_
     for part in plan.parts:
         if isinstance(part, Lookup):
             columns += lookup_columns(prepared.spine, plan.time, frames[part.source.name], part)
+    for calendar in plan.calendars:
+        columns += calendar_columns(prepared.spine[calendar.time], calendar)
     full = prepared.spine.with_columns(columns)
     schema = dict(full.schema)
     demanded = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema() if plan.on_demand else {}
@@ -158,7 +161,11 @@ def usable(source: EventSource, frame: pl.DataFrame) -> pl.DataFrame:
     if rows.select(key).n_unique() == rows.height:
         return rows
     once = rows.unique(maintain_order=True)
-    check_unique(once, source.event_id, f"source '{source.name}' different rows have the same event id, and")
+    if found := repeated(once, source.event_id):
+        raise InvalidInput(
+            f"In source '{source.name}', different rows have the same event id ({', '.join(key)}): {found[0]:,}, for example {found[1]}.",
+            next_step="An event never changes: name columns that tell the rows apart, or leave one of them out with `where`.",
+        )
     return once
 
 
