@@ -1,7 +1,7 @@
 # Gateline. `make demo` shows the loop; `make test` runs every test. Everything is installed inside this folder (.tools/, .venv/).
 # Each recipe is one line of a tool in .venv, so that nothing depends on make.
 .DEFAULT_GOAL := help
-.PHONY: help demo environment test test-fast check format reference lock clean
+.PHONY: help demo environment test test-fast check format reference lock bench-features clean
 .NOTPARALLEL:
 export PYTHON
 
@@ -44,6 +44,9 @@ reference: environment  ## write docs/reference from the code
 
 lock:  ## resolve requirements/*.txt again
 	@scripts/lock
+
+bench-features: environment  ## features beside Feast and hand-written Polars; QUICK=1 takes at most 4 minutes
+	.venv/bin/python bench/features/run.py $(if $(QUICK),--quick)
 
 clean:  ## remove what can be made again; the records in .gateline/ stay
 	rm -rf .venv .tools build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -14,9 +14,10 @@ from gateline.sdk.local import register_local
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateline.features.calendars import Calendar
     from gateline.features.model import FeatureSet
     from gateline.features.plan import EventSource, KnownAt, Label, instant
-    from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
+    from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregation",
+    "Calendar",
+    "CalendarView",
     "Client",
     "Entity",
     "EventSource",
@@ -47,9 +50,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "gateline.features.calendars": ("Calendar",),
     "gateline.features.model": ("FeatureSet",),
     "gateline.features.plan": ("EventSource", "KnownAt", "Label", "instant"),
-    "gateline.features.views": ("Aggregation", "Entity", "LatestView", "LookupView", "OnDemandView", "WindowView"),
+    "gateline.features.views": ("Aggregation", "CalendarView", "Entity", "LatestView", "LookupView", "OnDemandView", "WindowView"),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),

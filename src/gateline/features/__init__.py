@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gateline.features.calendars import Calendar, CalendarFact
 from gateline.features.codec import set_from_dict, version_from_dict
 from gateline.features.model import (
     FeatureColumn,
@@ -19,7 +20,7 @@ from gateline.features.model import (
     LeakKind,
 )
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
-from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
+from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
 
 if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate", "Aggregation", "Entity", "EventSource", "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureSet",
-    "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView",
-    "Marks", "OnDemandView", "Plan", "WindowView", "compute", "find_leaks", "instant", "set_from_dict", "version_from_dict",
+    "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Entity", "EventSource", "FeatureColumn", "FeatureKind",
+    "FeatureMarks", "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak",
+    "LeakKind", "LookupView", "Marks", "OnDemandView", "Plan", "WindowView", "compute", "find_leaks", "instant", "set_from_dict",
+    "version_from_dict",
 ]  # fmt: skip
 
 

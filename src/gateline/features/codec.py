@@ -7,10 +7,11 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateline.data import DatasetVersionId
+from gateline.features.calendars import Calendar
 from gateline.features.model import FeatureColumn, FeatureKind, FeatureSet, FeatureSetVersion, FeatureSetVersionId
 from gateline.features.plan import EventSource, KnownAt, Label
 from gateline.features.rules import refuse
-from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, View, WindowView
+from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, View, WindowView
 from gateline.kernel.names import split_version_id
 
 if TYPE_CHECKING:
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 
 
 Value = TypeVar("Value")
-_VIEWS: Mapping[str, type[View]] = {"latest": LatestView, "window": WindowView, "lookup": LookupView, "on_demand": OnDemandView}
+_VIEWS: Mapping[str, type[View]] = {
+    "latest": LatestView, "window": WindowView, "lookup": LookupView, "on_demand": OnDemandView, "calendar": CalendarView,
+}  # fmt: skip
 _TEXTS = frozenset({
     "name", "dataset", "event_time", "available_at", "sql", "time", "unit", "description", "owner", "column", "aggregate", "feature",
-    "denominator",
+    "denominator", "zone", "country", "subdivision", "holidays_version",
 })  # fmt: skip
 _NUMBERS = frozenset({"max_age", "offset", "hop", "k", "lateness_seconds"})
-_LISTS = frozenset({"tie_breaker", "event_id", "keys", "entity", "columns", "slices", "categorical", "tags"})
+_LISTS = frozenset({"tie_breaker", "event_id", "keys", "entity", "columns", "slices", "categorical", "tags", "weekend"})
 _MAPPINGS = frozenset({"features", "columns", "expressions"})
+_PLAIN: Mapping[str, Any] = {"where": str | None, "known_ahead": bool}
 _DERIVED = frozenset({"function"})
 
 
@@ -104,6 +108,9 @@ class _Reader:
         plain = {key: value for key, value in raw.items() if key != "kind"}
         if raw["kind"] == "on_demand":
             return self.make(OnDemandView, plain, where)
+        if raw["kind"] == "calendar":
+            plain["calendar"] = self.make(Calendar, raw.get("calendar"), f"{where}, calendar")
+            return self.make(CalendarView, plain, where)
         plain["source"] = self.source(sources, raw.get("source"), where)
         plain["entity"] = self.make(Entity, raw.get("entity"), f"{where}, entity")
         if raw["kind"] == "window":
@@ -131,26 +138,34 @@ class _Reader:
             values[name] = value
         self.mistakes += found
         broken = found or any(value is None and name in {"source", "spine"} for name, value in values.items())
-        broken = broken or (kind in _VIEWS.values() and values.get("entity", ...) is None)
+        broken = broken or (kind in _VIEWS.values() and None in (values.get("entity", ...), values.get("calendar", ...)))
         return None if broken else kind(**values)
 
 
 def _value(kind: type, name: str, value: Any) -> Any:
     """Return the value in its Python form, or MISSING when its type is wrong."""
-    if isinstance(value, Entity):
+    if isinstance(value, Entity | Calendar):
         return value
-    if name in _MAPPINGS and kind in {EventSource, LatestView, LookupView, OnDemandView}:
-        fits = isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
-        return dict(value) if fits else MISSING
+    if name in _MAPPINGS and kind in {EventSource, LatestView, LookupView, OnDemandView, CalendarView}:
+        return dict(value) if _holds(value, dict, str) else MISSING
+    if name == "day_parts":
+        return dict(value) if _holds(value, dict, int) else MISSING
     if name == "windows":
-        return tuple(value) if isinstance(value, list) and all(type(one) is int for one in value) else MISSING
+        return tuple(value) if _holds(value, list, int) else MISSING
     if name in _LISTS:
         items = [value] if isinstance(value, str) else value
-        return tuple(items) if isinstance(items, list) and all(isinstance(item, str) for item in items) else MISSING
-    if name in _TEXTS or name == "where":
-        return value if isinstance(value, str) or (name == "where" and value is None) else MISSING
-    if name in _NUMBERS:
-        return value if isinstance(value, int) and not isinstance(value, bool) else MISSING
-    if name == "known_ahead":
-        return value if isinstance(value, bool) else MISSING
-    return value
+        return tuple(items) if _holds(items, list, str) else MISSING
+    plain = str if name in _TEXTS else int if name in _NUMBERS else _PLAIN.get(name)
+    return MISSING if plain is not None and not _is(value, plain) else value
+
+
+def _is(value: object, kind: Any) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _holds(value: object, container: type, kind: type) -> bool:
+    """Whether the value is a list of a kind, or a mapping of text to a kind."""
+    if not isinstance(value, container) or not isinstance(value, list | dict):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_is(item, kind) for item in items) and (isinstance(value, list) or all(isinstance(key, str) for key in value))

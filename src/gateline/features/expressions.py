@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from gateline.data.model import ColumnType
 from gateline.features import rules
+from gateline.features.calendars import CalendarFact
 from gateline.features.model import FeatureColumn, FeatureKind
-from gateline.features.plan import Aggregate, Latest, Lookup, Window
+from gateline.features.plan import Aggregate, Lookup, Window
+from gateline.features.windows import window_type
+from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from gateline.features.plan import EventSource, Part, Plan
 
+    Table: TypeAlias = Path | Sequence[Path]
+
 INSTANT = pl.Datetime("us", "UTC")
-ROW = "__row"
 LABEL = "__label"
 LABEL_AT = "__label_available_at"
 
@@ -33,6 +37,16 @@ _POLARS: Mapping[ColumnType, pl.DataType] = {
     ColumnType.NAIVE_DATETIME: pl.Datetime("us"),
 }
 _FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
+_FACT_TYPES: Mapping[CalendarFact, pl.DataType] = {
+    **dict.fromkeys(CalendarFact, pl.Int64()),
+    **dict.fromkeys((CalendarFact.IS_WEEKEND, CalendarFact.IS_HOLIDAY), pl.Boolean()),
+    CalendarFact.DAY_PART: pl.String(),
+}
+_WANTED = {
+    **dict.fromkeys(Aggregate, "numbers"),
+    **dict.fromkeys((Aggregate.FIRST, Aggregate.LAST, Aggregate.LAST_K, Aggregate.APPROX_DISTINCT), "numbers, booleans or texts"),
+    Aggregate.COUNT: "",
+}
 Schema = dict[str, pl.DataType]
 
 
@@ -48,25 +62,45 @@ def typed(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return expression
 
 
-def source_types(source: EventSource, paths: Sequence[Path]) -> Schema:
-    """Return alias to type of the source over the table in `paths`."""
-    schema = dict(pl.scan_parquet(list(paths)).collect_schema())
+def source_types(source: EventSource, table: Table) -> Schema:
+    """Return alias to type of the source over a table."""
+    schema = dict(scan(table).collect_schema())
     return {alias: _type_of(sql, schema)[1] for alias, sql in source.columns.items()}
 
 
-def source_frame(source: EventSource, paths: Sequence[Path], extra: Mapping[str, str] | None = None) -> pl.DataFrame:
+def source_frame(source: EventSource, table: Table, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Return the source's rows in table order: every alias, typed, and `extra` expressions under their names.
 
     Expressions see the dataset's columns only, never each other.
+
+    Args:
+        source: The source.
+        table: Path of the table, or paths of its files.
+        extra: Further names and expressions.
+
+    Raises:
+        InvalidInput: event time or availability is no time stamp with a zone.
     """
-    rows = pl.scan_parquet(list(paths))
+    rows = scan(table)
     if source.where is not None:
         rows = rows.filter(pl.sql_expr(source.where))
     schema = dict(rows.collect_schema())
     wanted = {**source.columns, **(extra or {})}
     fresh = {f"__new_{alias}": typed(pl.sql_expr(sql), _type_of(sql, schema)[0]) for alias, sql in wanted.items()}
     picked = rows.with_columns(**fresh).select(pl.col(f"__new_{alias}").alias(alias) for alias in wanted)
-    return picked.collect()
+    frame = picked.collect()
+    for alias in (source.event_time, source.available_at):
+        if frame.schema[alias] != INSTANT:
+            raise InvalidInput(
+                f"'{alias}' of source '{source.name}' is {frame.schema[alias]}, not a time stamp with a zone.",
+                next_step="Say which zone it is in, for example CAST(… AS TIMESTAMPTZ) if it is UTC.",
+            )
+    return frame
+
+
+def scan(table: Table) -> pl.LazyFrame:
+    """Return the rows of a table: one Parquet file, or several in order."""
+    return pl.scan_parquet([table] if isinstance(table, Path) else list(table))
 
 
 def roots(sql: str) -> frozenset[str]:
@@ -165,11 +199,16 @@ class _Check:
             self._feature(name, dtype)
 
     def _window(self, part: Window, dtype: pl.DataType) -> pl.DataType:
-        if part.aggregate == Aggregate.COUNT:
-            return pl.Int64()
-        if dtype not in {pl.Int64(), pl.Float64()}:
-            self.mistakes.append(f"part '{part.name}': {part.aggregate} of '{part.column}' needs numbers, not {dtype}")
-        return pl.Float64() if part.aggregate == Aggregate.MEAN else dtype
+        numbers = {pl.Int64(), pl.Float64()}
+        values = {*numbers, pl.Boolean(), pl.String()}
+        wanted, what = _WANTED.get(Aggregate(part.aggregate), ""), ""
+        own = self.aliases[part.source.name]
+        for alias in filter(None, (part.column, part.denominator)):
+            found = own.get(alias)
+            if found is not None and found not in (numbers if wanted == "numbers" else values if wanted else {found}):
+                what = f"'{alias}' needs {wanted}, not {found}"
+                self.mistakes.append(f"part '{part.name}': {part.aggregate} of {what}")
+        return window_type(part, dtype) if not what else pl.Float64()
 
     def _feature(self, name: str, dtype: pl.DataType) -> None:
         if dtype not in _FEATURE_TYPES:
@@ -179,12 +218,16 @@ class _Check:
     def _spine(self) -> None:
         spine = self.aliases[self.plan.spine.name]
         self._instant(f"time '{self.plan.time}'", spine.get(self.plan.time))
+        for part in self.plan.calendars:
+            self._instant(f"calendar '{part.name}', time '{part.time}'", spine.get(part.time))
+            self.features |= {name: _FACT_TYPES[CalendarFact(fact)] for name, fact in part.outputs.items()}
         for name in self.plan.columns:
             if name in spine:
                 self._feature(name, spine[name])
+        computed = (*self.plan.parts, *self.plan.calendars)
         known = {
             **spine,
-            **{name: dtype for part in self.plan.parts for name in part.outputs if (dtype := self.features.get(name)) is not None},
+            **{name: dtype for part in computed for name in part.outputs if (dtype := self.features.get(name)) is not None},
         }
         for one in self.plan.on_demand:
             if self._reads_untyped(one.sql, known):
@@ -248,11 +291,10 @@ __all__ = [
     "INSTANT",
     "LABEL",
     "LABEL_AT",
-    "ROW",
-    "Latest",
     "check_plan",
     "lookback_seconds",
     "roots",
+    "scan",
     "source_frame",
     "source_types",
     "typed",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gateline.features.expressions import INSTANT, roots
+from gateline.features.expressions import INSTANT, roots, scan
 from gateline.features.model import Leak, LeakKind
 from gateline.features.plan import EventSource, KnownAt, Plan
 from gateline.features.point_in_time import Prepared, assemble, prepare
@@ -25,9 +25,9 @@ from gateline.kernel.clock import MINUTE, iso
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
+    from gateline.features.expressions import Table
     from gateline.features.model import FeatureSet
 
 
@@ -42,7 +42,7 @@ class _Use:
 
 def find_leaks(
     declared: FeatureSet | Plan,
-    tables: Mapping[str, Sequence[Path]],
+    tables: Mapping[str, Table],
     *,
     seed: int,
     rows: int = 200,
@@ -52,7 +52,7 @@ def find_leaks(
 
     Args:
         declared: A valid set, or its plan.
-        tables: Dataset name to the files of its table.
+        tables: Dataset name to the path of its table, or to the paths of its files.
         seed: Seed of the sample.
         rows: Number of spine rows tried; 0 searches by meaning only.
         assemble_rows: The computation under test.
@@ -71,7 +71,7 @@ def find_leaks(
     return list(first.values())
 
 
-def refuse_leaks(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> None:
+def refuse_leaks(plan: Plan, tables: Mapping[str, Table]) -> None:
     """Refuse a set that leaks by meaning.
 
     Raises:
@@ -86,7 +86,7 @@ def refuse_leaks(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> None:
         )
 
 
-def declared_leaks(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
+def declared_leaks(plan: Plan, tables: Mapping[str, Table]) -> Iterator[Leak]:
     """Yield what contradicts the declared times, over every row of the datasets."""
     for source in plan.sources:
         features = [name for part in plan.parts if part.source == source for name in part.outputs]
@@ -108,6 +108,9 @@ def _uses(plan: Plan) -> Iterator[_Use]:
     aliases = plan.spine.columns
     for name in plan.columns:
         yield _Use(feature=name, source=plan.spine, columns=roots(aliases[name]))
+    for calendar in plan.calendars:
+        for name in calendar.outputs:
+            yield _Use(feature=name, source=plan.spine, columns=roots(aliases[calendar.time]))
     for one in plan.on_demand:
         columns = frozenset[str]().union(*(roots(aliases[alias]) for alias in roots(one.sql) if alias in aliases))
         yield _Use(feature=one.name, source=plan.spine, columns=columns)
@@ -122,16 +125,16 @@ def _facts(plan: Plan, dataset: str) -> list[KnownAt]:
     return facts
 
 
-def _times(source: EventSource, tables: Mapping[str, Sequence[Path]], used_at: str, **expressions: str) -> pl.DataFrame:
+def _times(source: EventSource, tables: Mapping[str, Table], used_at: str, **expressions: str) -> pl.DataFrame:
     """Return the dataset rows that the source keeps: row number, `used` (the given alias of the source) and further expressions."""
-    rows = pl.scan_parquet(list(tables[source.dataset])).with_row_index("__row")
+    rows = scan(tables[source.dataset]).with_row_index("__row")
     if source.where is not None:
         rows = rows.filter(pl.sql_expr(source.where))
     named = {"__used": source.columns[used_at], **expressions}
     return rows.with_columns(**{name: pl.sql_expr(sql) for name, sql in named.items()}).collect()
 
 
-def _before_event(source: EventSource, features: list[str], tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
+def _before_event(source: EventSource, features: list[str], tables: Mapping[str, Table]) -> Iterator[Leak]:
     rows = _times(source, tables, source.available_at, __event=source.columns[source.event_time])
     early = rows.filter(pl.col("__used") < pl.col("__event"))
     if early.is_empty():
@@ -145,7 +148,7 @@ def _before_event(source: EventSource, features: list[str], tables: Mapping[str,
         )  # fmt: skip
 
 
-def _before_known(plan: Plan, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
+def _before_known(plan: Plan, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Table]) -> Iterator[Leak]:
     source, spine = use.source, use.source == plan.spine
     used_at = plan.time if spine else source.available_at
     rows = _times(source, tables, used_at, __truth=fact.sql)
@@ -177,7 +180,7 @@ def _worst(early: pl.DataFrame) -> tuple[int, int, float]:
 
 def _late_requests(plan: Plan, prepared: Prepared) -> list[Leak]:
     """Return a leak for the spine's own features when its rows are declared available only after `t`."""
-    used = [*plan.columns, *(one.name for one in plan.on_demand)]
+    used = [*plan.columns, *(name for part in plan.calendars for name in part.outputs), *(one.name for one in plan.on_demand)]
     available = plan.spine.available_at
     rows = prepared.spine.with_row_index("__row")
     late = rows.filter((pl.col(available) > pl.col(plan.time)) | pl.col(available).is_null())

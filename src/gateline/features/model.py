@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any, NewType
 
 from gateline.data.model import DatasetVersionId
-from gateline.features.plan import EventSource, KnownAt, Label, OnDemand, Plan
-from gateline.features.views import OnDemandView, View
+from gateline.features.plan import EventSource, KnownAt, Label, Plan
+from gateline.features.views import CalendarView, OnDemandView, View
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant
 
@@ -54,14 +54,21 @@ class FeatureSet:
     @property
     def plan(self) -> Plan:
         """What the set compiles to."""
-        on_demand: tuple[OnDemand, ...] = ()
-        for view in self.views:
-            on_demand += view.on_demand if isinstance(view, OnDemandView) else ()
         return Plan(
-            name=self.name, spine=self.spine, entity=self.entity, time=self.time,
-            parts=tuple(part for view in self.views for part in view.parts), columns=self.columns, on_demand=on_demand, label=self.label,
-            unit=self.unit, slices=self.slices, categorical=self.categorical, known_at=self.known_at,
-        )  # fmt: skip
+            name=self.name,
+            spine=self.spine,
+            entity=self.entity,
+            time=self.time,
+            parts=tuple(part for view in self.views for part in view.parts),
+            calendars=tuple(view.calendar_part(self.time) for view in self.views if isinstance(view, CalendarView)),
+            columns=self.columns,
+            on_demand=tuple(one for view in self.views if isinstance(view, OnDemandView) for one in view.on_demand),
+            label=self.label,
+            unit=self.unit,
+            slices=self.slices,
+            categorical=self.categorical,
+            known_at=self.known_at,
+        )
 
     @property
     def entities(self) -> tuple[str, ...]:

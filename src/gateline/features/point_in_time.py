@@ -1,8 +1,9 @@
-"""Computing a feature set with Polars: exact, in one pass per source and key, every spine row exactly once and in order.
+"""Computing a feature set with Polars and NumPy: exact, every spine row exactly once and in order, cost linear in rows.
 
-Where rows became available is found by as-of joins on positions in the sorted source; counts and sums of whole numbers are differences
-of running totals (exact in 64 bits); sums of fractions, minima and maxima are taken over a tree of partial results, so that no large
-value outside a window can blur a small one inside it. `reference.py` says the same in plain Python and is the oracle of the tests.
+For each source and key, spine and source are ordered by key and time once; what became available in a window is then a range of positions
+in the source, found by one search, and aggregates are taken over ranges (`windows.py`). Work goes by partitions of key and time: some
+rows of the spine with the stretch of the source that their windows reach. `reference.py` says the same in plain Python and is the oracle
+of the tests.
 """
 
 from __future__ import annotations
@@ -11,26 +12,25 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import polars as pl
 
-from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, ROW, source_frame, typed
-from gateline.features.plan import Aggregate, EventSource, Latest, Lookup, Plan, Window
-from gateline.features.ranges import range_reduce
-from gateline.kernel.clock import SECOND
+from gateline.features.alignment import Aligned, Timed, total_order
+from gateline.features.calendars import calendar_columns
+from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, source_frame, typed
+from gateline.features.newest import check_unique, latest_columns, lookup_columns, repeated
+from gateline.features.plan import EventSource, Latest, Lookup, Plan, Window
+from gateline.features.windows import ORDERED, window_columns
 from gateline.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    import numpy.typing as npt
-
+    from gateline.features.expressions import Table
     from gateline.features.model import FeatureSet
 
-    Positions = npt.NDArray[np.int64]
+PARTITION_ROWS = 1_000_000
+"""Spine rows computed at a time, unless the call says otherwise."""
 
-_T = "__t"
 Kind = TypeVar("Kind", Window, Latest)
 
 
@@ -42,12 +42,16 @@ class Prepared:
     sources: Mapping[str, pl.DataFrame]
 
 
-def compute(declared: FeatureSet | Plan, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
+def compute(declared: FeatureSet | Plan, tables: Mapping[str, Table], *, partition_rows: int = PARTITION_ROWS) -> pl.DataFrame:
     """Compute a set over the Parquet tables of its datasets.
+
+    Memory is that of the columns read and returned, about 40 bytes for each row of spine and source while a key is worked on, and what one
+    partition needs: its rows, and the rows of the source that reach into it.
 
     Args:
         declared: A valid set (see `FeatureSets.register`), or its plan.
-        tables: Dataset name to the files of its table.
+        tables: Dataset name to the path of its table, or to the paths of its files.
+        partition_rows: Spine rows computed at a time; changes no value.
 
     Returns:
         One row for each spine row, in order: `row_id` (text), `t` (UTC µs), entity, features, `label` (int64 or float64, missing when it
@@ -56,42 +60,60 @@ def compute(declared: FeatureSet | Plan, tables: Mapping[str, Sequence[Path]]) -
 
     Raises:
         NotFound: a table is missing.
-        InvalidInput: rows repeat an entity, lack `t`, entity or unit, or a lookup table repeats a key.
+        InvalidInput: rows repeat an entity, lack `t`, entity or unit; a lookup table repeats a key; different rows have one event id; a
+            time stamp has no zone; a sum could leave 64 bits.
     """
-    return assemble(declared.plan, prepare(declared.plan, tables))
+    return assemble(declared.plan, prepare(declared.plan, tables), partition_rows=partition_rows)
 
 
-def prepare(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> Prepared:
+def prepare(plan: Plan, tables: Mapping[str, Table]) -> Prepared:
     """Read the spine and every source from the tables; raises as `compute` does."""
     missing = sorted(set(plan.datasets) - tables.keys())
     if missing:
         raise NotFound(f"No table is given for the datasets {', '.join(missing)} of set '{plan.name}'.", next_step="Give all tables.")
-    sources = {source.name: _usable(source, tables) for source in plan.sources if any(part.source == source for part in plan.parts)}
+    used = [source for source in plan.sources if any(part.source == source for part in plan.parts)]
+    sources = {source.name: usable(source, source_frame(source, tables[source.dataset])) for source in used}
     return Prepared(spine=_spine(plan, tables), sources=sources)
 
 
-def assemble(plan: Plan, prepared: Prepared) -> pl.DataFrame:
+def assemble(plan: Plan, prepared: Prepared, *, partition_rows: int = PARTITION_ROWS) -> pl.DataFrame:
     """Compute the features of prepared rows; the pure middle of `compute`, which `find_leaks` calls with rows taken away."""
-    rows = prepared.spine.with_row_index(ROW).with_columns(pl.col(plan.time).dt.timestamp("us").alias(_T))
-    ordered = rows.select(ROW, _T, *_part_keys(plan)).sort(_T, ROW)
+    if partition_rows < 1:
+        raise InvalidInput(f"A partition has at least 1 row, not {partition_rows}.")
+    spine, frames = Timed(prepared.spine, plan.time), prepared.sources
+    timed: dict[str, Timed] = {}
+    for part in plan.parts:
+        if not isinstance(part, Lookup) and part.source.name not in timed:
+            timed[part.source.name] = Timed(frames[part.source.name], part.source.available_at, _tie_order(plan, part.source, frames))
     columns: list[pl.Series] = []
-    for (name, key), windows in _grouped(plan, Window).items():
-        columns += _windows(ordered, prepared.sources[name], key, windows)
-    for (name, key), latest in _grouped(plan, Latest).items():
-        columns += _latest(ordered, prepared.sources[name], key, latest)
+    windows, latest = _grouped(plan, Window), _grouped(plan, Latest)
+    for group in dict.fromkeys((*windows, *latest)):
+        name, key = group
+        aligned = Aligned(spine, timed[name], key)
+        if group in windows:
+            columns += window_columns(aligned, frames[name], windows[group], partition_rows)
+        if group in latest:
+            columns += latest_columns(aligned, frames[name], latest[group], partition_rows)
     for part in plan.parts:
         if isinstance(part, Lookup):
-            columns += _lookup(ordered, prepared.sources[part.source.name], part)
-    features = pl.DataFrame([ordered[ROW], *columns]).sort(ROW).drop(ROW)
-    full = pl.concat([rows, features], how="horizontal")
+            columns += lookup_columns(prepared.spine, plan.time, frames[part.source.name], part)
+    for calendar in plan.calendars:
+        columns += calendar_columns(prepared.spine[calendar.time], calendar)
+    full = prepared.spine.with_columns(columns)
     schema = dict(full.schema)
     demanded = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema() if plan.on_demand else {}
     fresh = [typed(pl.sql_expr(one.sql), demanded[one.name]).alias(one.name) for one in plan.on_demand]
-    full = full.with_columns(fresh)
-    return _output(plan, full, schema)
+    return _output(plan, full.with_columns(fresh), schema)
 
 
-def _spine(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
+def _tie_order(plan: Plan, source: EventSource, frames: Mapping[str, pl.DataFrame]) -> tuple[str, ...]:
+    """Return the aliases that order rows of one availability, where an aggregate depends on it."""
+    if any(isinstance(part, Window) and part.source == source and part.aggregate in ORDERED for part in plan.parts):
+        return total_order(source, frames[source.name], (source.event_time,))
+    return ()
+
+
+def _spine(plan: Plan, tables: Mapping[str, Table]) -> pl.DataFrame:
     own = plan.label is not None and plan.label.source == plan.spine
     extra = {LABEL: plan.label.sql, LABEL_AT: plan.label.available_at} if plan.label is not None and own else None
     spine = source_frame(plan.spine, tables[plan.spine.dataset], extra)
@@ -101,7 +123,7 @@ def _spine(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     source = plan.label.source
     labels = source_frame(source, tables[source.dataset], {LABEL: plan.label.sql, LABEL_AT: plan.label.available_at})
     labels = labels.select(*plan.entities, LABEL, LABEL_AT).drop_nulls(list(plan.entities))
-    _check_unique(labels, plan.entities, f"the label's source '{source.name}'")
+    check_unique(labels, plan.entities, f"the label's source '{source.name}'")
     return spine.join(labels, on=list(plan.entities), how="left", maintain_order="left", validate="m:1")
 
 
@@ -118,26 +140,33 @@ def _check_spine(plan: Plan, spine: pl.DataFrame) -> None:
             next_step="Leave such rows out with `where`, or correct the expressions.",
         )
     ids = spine.select(row_id(plan, dict(spine.schema)).alias("row_id"))
-    _check_unique(ids, ("row_id",), f"the spine '{plan.spine.name}'")
+    check_unique(ids, ("row_id",), f"the spine '{plan.spine.name}'")
 
 
-def _check_unique(frame: pl.DataFrame, key: tuple[str, ...], what: str) -> None:
-    repeated = frame.height - frame.select(key).unique().height
-    if repeated:
-        example = frame.group_by(key).len().filter(pl.col("len") > 1).sort(key).drop("len").row(0, named=True)
+def usable(source: EventSource, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that can be used: with event time and availability, and each event once, however often it was delivered.
+
+    Raises:
+        InvalidInput: rows lack an event id, or different rows have the same.
+    """
+    rows = frame.drop_nulls([source.event_time, source.available_at])
+    key = list(source.event_id)
+    if not key or rows.is_empty():
+        return rows
+    if missing := rows.height - rows.drop_nulls(key).height:
         raise InvalidInput(
-            f"In {what}, {repeated:,} rows repeat a key that must be unique ({', '.join(key)}), for example {example}.",
-            next_step="Add columns to the key, or leave rows out with `where`.",
+            f"In source '{source.name}', {missing:,} rows have no event id ({', '.join(key)}).",
+            next_step="Leave such rows out with `where`, or name other columns as event_id.",
         )
-
-
-def _usable(source: EventSource, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
-    frame = source_frame(source, tables[source.dataset])
-    return frame.drop_nulls([source.event_time, source.available_at])
-
-
-def _part_keys(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(key for part in plan.parts for key in part.keys))
+    if rows.select(key).n_unique() == rows.height:
+        return rows
+    once = rows.unique(maintain_order=True)
+    if found := repeated(once, source.event_id):
+        raise InvalidInput(
+            f"In source '{source.name}', different rows have the same event id ({', '.join(key)}): {found[0]:,}, for example {found[1]}.",
+            next_step="An event never changes: name columns that tell the rows apart, or leave one of them out with `where`.",
+        )
+    return once
 
 
 def _grouped(plan: Plan, kind: type[Kind]) -> dict[tuple[str, tuple[str, ...]], list[Kind]]:
@@ -146,137 +175,6 @@ def _grouped(plan: Plan, kind: type[Kind]) -> dict[tuple[str, tuple[str, ...]], 
         if isinstance(part, kind):
             groups[part.source.name, part.keys].append(part)
     return groups
-
-
-class _Sorted:
-    """A source sorted by key and availability, which tells for any instants how many of its rows were available by then."""
-
-    def __init__(self, frame: pl.DataFrame, source: EventSource, key: tuple[str, ...]) -> None:
-        self.key = list(key)
-        self.frame = frame.drop_nulls(self.key).sort(*key, source.available_at, maintain_order=True)
-        self._index = self.frame.select(
-            *key, pl.col(source.available_at).dt.timestamp("us").alias("__at"), pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__end")
-        ).with_columns((pl.col("__end").first().over(self.key) - 1).alias("__start"))
-
-    def available(self, rows: pl.DataFrame, seconds_before: int) -> tuple[Positions, Positions]:
-        """Return, for each row, where its key begins and the end of what was available `seconds_before` its t; ends are exclusive."""
-        cut = rows.select(*self.key, (pl.col(_T) - seconds_before * SECOND).alias("__cut"))
-        found = cut.join_asof(self._index, left_on="__cut", right_on="__at", by=self.key, strategy="backward", check_sortedness=False)
-        return (found["__start"].fill_null(-1).to_numpy(), found["__end"].fill_null(-1).to_numpy())
-
-
-def _windows(rows: pl.DataFrame, frame: pl.DataFrame, key: tuple[str, ...], windows: list[Window]) -> list[pl.Series]:
-    """Return one column for each window; all of them share source and key."""
-    events = _Sorted(frame, windows[0].source, key)
-    known: dict[int, tuple[Positions, Positions]] = {}
-
-    def available(seconds: int) -> tuple[Positions, Positions]:
-        if seconds not in known:
-            known[seconds] = events.available(rows, seconds)
-        return known[seconds]
-
-    result = []
-    for window in windows:
-        start, high = available(window.offset_seconds)
-        _, low = available(window.offset_seconds + window.window_seconds)
-        low = np.where(low < 0, start, low)  # nothing of the key was available yet when the window began
-        result.append(_aggregate(window, events.frame[window.column], np.maximum(low, 0), np.maximum(high, 0)))
-    return result
-
-
-def _aggregate(window: Window, values: pl.Series, low: Positions, high: Positions) -> pl.Series:
-    """Return the aggregate of `values[low:high]` for each pair of positions, without missing values."""
-    present = values.is_not_null().to_numpy()
-    running = np.concatenate([[0], np.cumsum(present, dtype=np.int64)])
-    count = running[high] - running[low]
-    if window.aggregate == Aggregate.COUNT:
-        return pl.Series(window.name, count, dtype=pl.Int64)
-    whole = values.dtype == pl.Int64
-    if window.aggregate in {Aggregate.MIN, Aggregate.MAX}:
-        reduced = _extreme(window, values, low, high)
-    elif whole:
-        _check_total(window, values)
-        totals = np.concatenate([[0], np.cumsum(values.fill_null(0).to_numpy(), dtype=np.int64)])
-        reduced = totals[high] - totals[low]
-    else:
-        reduced = range_reduce(values.fill_null(0.0).to_numpy(), low, high, np.add, 0.0)
-    known = pl.Series(count > 0)
-    if window.aggregate == Aggregate.MEAN:
-        mean = np.divide(reduced, count, out=np.zeros(len(count)), where=count > 0)
-        return _where(known, pl.Series(window.name, mean, dtype=pl.Float64))
-    return _where(known, pl.Series(window.name, reduced, dtype=values.dtype))
-
-
-def _extreme(window: Window, values: pl.Series, low: Positions, high: Positions) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
-    smallest = window.aggregate == Aggregate.MIN
-    operation: Callable[..., npt.NDArray[np.float64]] = np.minimum if smallest else np.maximum
-    if values.dtype == pl.Int64:
-        limits = np.iinfo(np.int64)
-        return range_reduce(
-            values.fill_null(limits.max if smallest else limits.min).to_numpy(),
-            low,
-            high,
-            operation,
-            limits.max if smallest else limits.min,
-        )
-    identity = np.inf if smallest else -np.inf
-    return range_reduce(values.fill_null(identity).to_numpy(), low, high, operation, identity)
-
-
-def _check_total(window: Window, values: pl.Series) -> None:
-    """Refuse whole numbers whose running total could leave 64 bits, where it would wrap silently."""
-    largest = max(abs(int(values.max() or 0)), abs(int(values.min() or 0)))  # type: ignore[arg-type]
-    if largest * len(values) >= 1 << 63:
-        raise InvalidInput(
-            f"The sum of '{window.column}' in window '{window.name}' could exceed 64 bits (values up to {largest:,}).",
-            next_step="Declare the column as CAST(… AS DOUBLE).",
-        )
-
-
-def _where(known: pl.Series, values: pl.Series) -> pl.Series:
-    return values.to_frame().select(pl.when(known).then(pl.col(values.name)).alias(values.name)).to_series()
-
-
-def _latest(rows: pl.DataFrame, frame: pl.DataFrame, key: tuple[str, ...], parts: list[Latest]) -> list[pl.Series]:
-    """Return the columns of all latest-value parts of one source and key."""
-    source = parts[0].source
-    total_order = [source.event_time, source.available_at, *source.tie_breaker, *sorted(set(frame.columns) - set(key))]
-    ranked = frame.sort(list(dict.fromkeys(total_order)), nulls_last=False).with_row_index("__rank")
-    events = _Sorted(ranked, source, key)
-    best = events.frame.select(pl.col("__rank").cum_max().over(list(key)))["__rank"].to_numpy().astype(np.int64)
-    happened = ranked[source.event_time].dt.timestamp("us").to_numpy()
-    result: list[pl.Series] = []
-    for part in parts:
-        _, end = events.available(rows, part.offset_seconds)
-        known = end > 0
-        chosen = np.where(known, best[np.maximum(end - 1, 0)], 0) if len(best) else np.zeros(len(end), dtype=np.int64)
-        if len(best):
-            cut = rows[_T].to_numpy() - part.offset_seconds * SECOND
-            known &= cut - happened[chosen] <= part.max_age_seconds * SECOND
-        index = pl.Series(chosen, dtype=pl.Int64).to_frame("i").select(pl.when(pl.Series(known)).then(pl.col("i"))).to_series()
-        result += [_gathered(ranked[alias], index).alias(name) for name, alias in part.outputs.items()]
-    return result
-
-
-def _gathered(values: pl.Series, index: pl.Series) -> pl.Series:
-    """Return `values[index]`, missing where the index is."""
-    if values.is_empty():
-        return pl.Series([None] * len(index), dtype=values.dtype)
-    return values.gather(index)
-
-
-def _lookup(rows: pl.DataFrame, frame: pl.DataFrame, part: Lookup) -> list[pl.Series]:
-    """Return the columns of a reference table for each row."""
-    table = frame.drop_nulls(list(part.keys))
-    _check_unique(table, part.keys, f"the lookup table '{part.source.name}'")
-    wanted = table.select(
-        *part.keys,
-        pl.col(part.source.available_at).dt.timestamp("us").alias("__at"),
-        *(pl.col(alias).alias(f"__out_{name}") for name, alias in part.outputs.items()),
-    )
-    joined = rows.select(_T, *part.keys).join(wanted, on=list(part.keys), how="left", maintain_order="left")
-    known = pl.col("__at") <= pl.col(_T)
-    return list(joined.select(pl.when(known).then(pl.col(f"__out_{name}")).alias(name) for name in part.outputs))
 
 
 def _output(plan: Plan, full: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

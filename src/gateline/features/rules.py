@@ -7,6 +7,7 @@ from collections import Counter
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from gateline.features.calendars import calendar_mistakes
 from gateline.features.plan import Aggregate, EventSource, Latest, Plan, Window
 from gateline.features.views import OnDemandView, WindowView
 from gateline.kernel.canonical import digest
@@ -117,6 +118,9 @@ def plan_mistakes(plan: Plan) -> list[str]:
         found += _source_mistakes(source)
     for part in plan.parts:
         found += _part_mistakes(plan, part)
+    for calendar in plan.calendars:
+        found += calendar_mistakes(calendar)
+        found += _unknown(f"calendar '{calendar.name}', time", (calendar.time,), plan.spine.columns, "spine columns")
     for where, sql in expressions(plan):
         found += [f"{where}: {mistake}" for mistake in expression_mistakes(sql)]
     return list(dict.fromkeys(found))
@@ -139,7 +143,7 @@ def _name_mistakes(plan: Plan) -> Iterator[str]:
             yield f"feature '{name}' must be named by letters, digits and '_', starting with a letter"
         if name in plan.spine.columns and name not in plan.columns:
             yield f"feature '{name}' has the name of a spine column; list it in `columns` or rename it"
-    for name, count in Counter(part.name for part in plan.parts).items():
+    for name, count in Counter(part.name for part in (*plan.parts, *plan.calendars)).items():
         if count > 1:
             yield f"{count} parts are called '{name}'"
     if not plan.features:

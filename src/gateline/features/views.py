@@ -6,45 +6,16 @@ one model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from gateline.features.calendars import Calendar, CalendarPart, facts_of
 from gateline.features.plan import COMPILER_VERSION, Aggregate, EventSource, Latest, Lookup, OnDemand, Part, Window
+from gateline.features.spans import seconds_of, span_of
 from gateline.features.tracing import trace
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SPAN = re.compile(r"(\d+)([smhdw])")
-
-
-def seconds_of(span: str | int) -> int:
-    """Return a span of time such as `90s`, `30m`, `2h`, `7d` or `1w` in seconds; whole seconds pass through.
-
-    >>> seconds_of("2h"), seconds_of(90)
-    (7200, 90)
-
-    Raises:
-        InvalidInput: the text is no span.
-    """
-    if isinstance(span, int) and not isinstance(span, bool):
-        return span
-    found = _SPAN.fullmatch(str(span))
-    if found is None:
-        raise InvalidInput(f"'{span}' is no span of time.", next_step="Write a whole number and s, m, h, d or w, for example 90s or 7d.")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def span_of(seconds: int) -> str:
-    """Return seconds in the largest unit that holds them exactly; `seconds_of` reads it back.
-
-    >>> span_of(7200), span_of(604_800), span_of(90)
-    ('2h', '7d', '90s')
-    """
-    unit = next((unit for unit in "dhm" if seconds and seconds % _UNITS[unit] == 0), "s")
-    return f"{seconds // _UNITS[unit]}{unit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,17 +246,58 @@ class OnDemandView(_Described):
         return {"kind": "on_demand", "name": self.name, "expressions": dict(self.expressions), **self.described()}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarView(_Described):
+    """What the local calendar says about an instant of the request.
+
+    Attributes:
+        name: Unique within a set and in the catalogue.
+        calendar: The calendar of the project.
+        features: Feature name to `CalendarFact`, or facts, which give features called `<view>_<fact>`.
+        time: Spine alias of the instant; by default the time of the set.
+    """
+
+    name: str
+    calendar: Calendar
+    features: Mapping[str, str] | Sequence[str]
+    time: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", facts_of(self.name, self.features))
+        object.__setattr__(self, "tags", tuple(sorted(self.tags)))
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Nothing: it reads the spine, not a source."""
+        return ()
+
+    def calendar_part(self, time: str) -> CalendarPart:
+        """Return the view in the intermediate form, for a set whose time is given."""
+        return CalendarPart(name=self.name, calendar=self.calendar, time=self.time or time, facts=facts_of(self.name, self.features))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the declaration for JSON."""
+        features = facts_of(self.name, self.features)
+        return {
+            "kind": "calendar", "name": self.name, "calendar": self.calendar.as_dict(), "features": features, "time": self.time,
+            **self.described(),
+        }  # fmt: skip
+
+
 SourcedView: TypeAlias = LatestView | WindowView | LookupView
-View: TypeAlias = SourcedView | OnDemandView
+View: TypeAlias = SourcedView | OnDemandView | CalendarView
 
 
-def view_fingerprint(view: SourcedView) -> str:
+def view_fingerprint(view: SourcedView | CalendarView) -> str:
     """Return the digest of what a view is called and what decides its values; owner, descriptions and tags are no part of it.
 
     An online view is kept under its fingerprint, so that a changed definition never mixes with the values of the one before.
     """
-    parts = [part.as_dict() for part in view.parts]
-    return digest("feature.view", {"compiler": COMPILER_VERSION, "name": view.name, "source": view.source.as_dict(), "parts": parts})
+    if isinstance(view, CalendarView):
+        parts, source = [view.calendar_part("").as_dict()], None
+    else:
+        parts, source = [part.as_dict() for part in view.parts], view.source.as_dict()
+    return digest("feature.view", {"compiler": COMPILER_VERSION, "name": view.name, "source": source, "parts": parts})
 
 
 def _mapping(features: Mapping[str, str] | Sequence[str]) -> dict[str, str]:

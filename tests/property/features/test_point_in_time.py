@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateline.features import EventSource, Plan
+from gateline.features import Aggregate, EventSource, Plan, alignment
 from gateline.features.plan import Latest, Lookup, Window
-from gateline.features.point_in_time import Prepared, assemble
-from gateline.features.ranges import range_reduce
+from gateline.features.point_in_time import Prepared, assemble, usable
+from gateline.features.ranges import NO_MOMENTS, merged_moments, range_fold, range_reduce
 from gateline.features.reference import reference_features
 from gateline.features.trial import tried_leaks
+from gateline.kernel.errors import InvalidInput
 
 START = datetime(2013, 3, 10, tzinfo=UTC)
 INSTANT = pl.Datetime("us", "UTC")
-AGGREGATES = ("mean", "count", "sum", "min", "max")
-# A coarse grid of seconds makes ties, empty windows and values exactly on a window's edge common.
+# A coarse grid of seconds makes ties, empty windows and values exactly on the edge of a window or hop common.
 moments = st.integers(0, 12).map(lambda step: START + timedelta(seconds=10 * step))
 keys = st.sampled_from(["a", "b", None])
-whole = st.one_of(st.none(), st.integers(-(10**6), 10**6))
-fractions = st.one_of(st.none(), st.floats(-1e9, 1e9, allow_nan=False, width=64))
+words = st.sampled_from(["x", "y", None])
+whole = st.one_of(st.none(), st.integers(-3, 3), st.integers(-(10**6), 10**6))
+fractions = st.one_of(st.none(), st.sampled_from([0.0, -0.0, 0.1]), st.floats(-1e9, 1e9, allow_nan=False, width=64))
+TYPES = {
+    "key": pl.String, "happened": INSTANT, "known": INSTANT, "whole": pl.Int64, "fraction": pl.Float64, "word": pl.String,
+    "flag": pl.Boolean,
+}  # fmt: skip
 
 
 def source(name: str, *values: str, tie_breaker: tuple[str, ...] = ()) -> EventSource:
@@ -35,45 +44,57 @@ def source(name: str, *values: str, tie_breaker: tuple[str, ...] = ()) -> EventS
     )  # fmt: skip
 
 
-EVENTS = source("events", "whole", "fraction", tie_breaker=("whole",))
+EVENTS = source("events", "whole", "fraction", "word", "flag", tie_breaker=("whole",))
 TABLE = source("table", "whole")
-PLAN = Plan(
-    name="tried",
-    spine=EventSource(
-        name="requests", dataset="data", columns={"id": "id", "key": "key", "t": "t"}, event_time="t", available_at="t",
-    ),
-    entity="id",
-    time="t",
-    parts=(
-        *(
-            Window(
-                name=f"{aggregate}_{column}_{offset}", source=EVENTS, key="key", column=column, aggregate=aggregate, window_seconds=30,
-                offset_seconds=offset,
-            )
-            for aggregate in AGGREGATES
-            for column in ("whole", "fraction")
-            for offset in (0, 20)
-        ),
-        Latest(name="newest", source=EVENTS, key="key", features={"new_whole": "whole", "new_fraction": "fraction"}, max_age_seconds=40),
-        Latest(name="earlier", source=EVENTS, key="key", features={"old_whole": "whole"}, max_age_seconds=1000, offset_seconds=30),
-        Lookup(name="reference", source=TABLE, key="key", features={"found": "whole"}),
-    ),
-)  # fmt: skip
+NUMBERS = ("whole", "fraction")
+COLUMNS = {
+    Aggregate.COUNT: ("known", "whole", "word"),
+    Aggregate.APPROX_DISTINCT: ("whole", "fraction", "word", "flag"),
+    **dict.fromkeys((Aggregate.FIRST, Aggregate.LAST, Aggregate.LAST_K), ("whole", "fraction", "word", "flag")),
+}
+SHAPES = [(0, 0), (20, 0), (0, 20), (10, 30)]  # offset and hop
+
+
+def windows() -> Iterator[Window]:
+    for aggregate in Aggregate:
+        for column in COLUMNS.get(aggregate, NUMBERS):
+            for offset, hop in SHAPES:
+                yield Window(
+                    name=f"{aggregate}_{column}_{offset}_{hop}", source=EVENTS, key="key", column=column, aggregate=aggregate,
+                    window_seconds=30, offset_seconds=offset, hop_seconds=hop, position=2 if aggregate is Aggregate.LAST_K else 0,
+                    denominator="whole" if aggregate is Aggregate.RATIO else "",
+                )  # fmt: skip
+
+
+OTHERS = (
+    Window(name="both_keys", source=EVENTS, key=("key", "word"), column="whole", aggregate="sum", window_seconds=50),
+    Latest(name="newest", source=EVENTS, key="key", features={"new_whole": "whole", "new_fraction": "fraction"}, max_age_seconds=40),
+    Latest(name="earlier", source=EVENTS, key="key", features={"old_whole": "whole"}, max_age_seconds=1000, offset_seconds=30),
+    Latest(name="both", source=EVENTS, key=("key", "word"), features={"both_whole": "whole"}, max_age_seconds=60),
+    Lookup(name="reference", source=TABLE, key="key", features={"found": "whole"}),
+)
+REQUESTS = EventSource(
+    name="requests", dataset="data", columns={"id": "id", "key": "key", "word": "word", "t": "t"}, event_time="t", available_at="t"
+)
+PLAN = Plan(name="tried", spine=REQUESTS, entity="id", time="t", parts=(*tuple(windows())[::9], *OTHERS))
+plans = st.lists(st.sampled_from([*windows(), *OTHERS]), min_size=1, max_size=8, unique_by=lambda part: part.name).map(
+    lambda parts: replace(PLAN, parts=tuple(parts))
+)
 
 
 @st.composite
 def prepared_rows(draw) -> Prepared:
-    requests = draw(st.lists(st.tuples(keys, moments), min_size=1, max_size=12))
-    events = draw(st.lists(st.tuples(keys, moments, moments, whole, fractions), max_size=25))
+    requests = draw(st.lists(st.tuples(keys, words, moments), min_size=1, max_size=12))
+    events = draw(st.lists(st.tuples(keys, moments, moments, whole, fractions, words, st.sampled_from([True, False, None])), max_size=25))
     table = draw(st.lists(st.tuples(keys, moments, moments, whole), max_size=3, unique_by=lambda row: row[0]))
-    names = ["key", "happened", "known", "whole", "fraction"]
-    types = {"key": pl.String, "happened": INSTANT, "known": INSTANT, "whole": pl.Int64, "fraction": pl.Float64}
     spine = pl.DataFrame(
-        [(str(place), *row) for place, row in enumerate(requests)], schema={"id": pl.String, "key": pl.String, "t": INSTANT}, orient="row"
+        [(str(place), *row) for place, row in enumerate(requests)],
+        schema={"id": pl.String, "key": pl.String, "word": pl.String, "t": INSTANT},
+        orient="row",
     )
     frames = {
-        "events": pl.DataFrame(events, schema=types, orient="row"),
-        "table": pl.DataFrame(table, schema={name: types[name] for name in names[:4]}, orient="row"),
+        "events": pl.DataFrame(events, schema=TYPES, orient="row"),
+        "table": pl.DataFrame(table, schema={name: TYPES[name] for name in list(TYPES)[:4]}, orient="row"),
     }
     return Prepared(spine=spine, sources=frames)
 
@@ -84,36 +105,69 @@ def same(one: object, other: object) -> bool:
     return one == other and type(one) is type(other)
 
 
-@given(prepared_rows())
-def test_the_fast_computation_equals_the_plain_one_on_every_row_in_order(prepared):
-    result = assemble(PLAN, prepared)
+@settings(max_examples=300)
+@given(plans, prepared_rows())
+def test_the_fast_computation_equals_the_plain_one_on_every_row_in_order(plan, prepared):
+    result = assemble(plan, prepared)
     assert result["row_id"].to_list() == prepared.spine["id"].to_list()
-    for row, expected in zip(result.to_dicts(), reference_features(PLAN, prepared), strict=True):
+    for row, expected in zip(result.to_dicts(), reference_features(plan, prepared), strict=True):
         different = {name: (row[name], value) for name, value in expected.items() if not same(row[name], value)}
         assert not different
 
 
-@given(prepared_rows(), st.randoms(use_true_random=False))
-def test_the_order_of_source_rows_does_not_matter(prepared, random):
+@settings(max_examples=50)
+@given(plans, prepared_rows(), st.integers(1, 13))
+def test_a_computation_in_partitions_equals_the_whole_bit_by_bit(plan, prepared, rows):
+    assert assemble(plan, prepared, partition_rows=rows).equals(assemble(plan, prepared))
+
+
+@settings(max_examples=50)
+@given(plans, prepared_rows())
+def test_keys_and_instants_that_do_not_fit_one_line_of_64_bits_give_the_same(plan, prepared):
+    expected = assemble(plan, prepared)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "_LINE_MAX", 0)
+        assert assemble(plan, prepared).equals(expected)
+
+
+IDENTIFIED = replace(EVENTS, event_id=("happened", "word"))
+
+
+@settings(max_examples=50)
+@given(prepared_rows(), st.data())
+def test_an_event_that_is_delivered_again_counts_once(prepared, data):
+    events = prepared.sources["events"].unique(["happened", "word"], maintain_order=True).drop_nulls("word")
+    again = data.draw(st.lists(st.integers(0, max(events.height - 1, 0)), max_size=20)) if events.height else []
+    delivered = usable(IDENTIFIED, pl.concat([events, events[again]]))
+    assert delivered.equals(events)
+    if again:
+        other = events[again[:1]].with_columns(whole=pl.lit(10**7, dtype=pl.Int64))
+        with pytest.raises(InvalidInput, match="different rows have the same event id") as error:
+            usable(IDENTIFIED, pl.concat([events, other]))
+        assert events["word"][again[0]] in error.value.message
+
+
+@given(plans, prepared_rows(), st.randoms(use_true_random=False))
+def test_the_order_of_source_rows_does_not_matter(plan, prepared, random):
     order = list(range(prepared.sources["events"].height))
     random.shuffle(order)
     shuffled = Prepared(spine=prepared.spine, sources={**prepared.sources, "events": prepared.sources["events"][order]})
-    for one, other in zip(assemble(PLAN, prepared).to_dicts(), assemble(PLAN, shuffled).to_dicts(), strict=True):
-        assert all(same(one[name], other[name]) for name in PLAN.features)
+    for one, other in zip(assemble(plan, prepared).to_dicts(), assemble(plan, shuffled).to_dicts(), strict=True):
+        assert all(same(one[name], other[name]) for name in plan.features)
 
 
-@given(prepared_rows(), moments, whole)
-def test_what_becomes_known_later_changes_no_feature(prepared, moment, value):
+@given(plans, prepared_rows(), moments, whole)
+def test_what_becomes_known_later_changes_no_feature(plan, prepared, moment, value):
     known = pl.col("known") <= moment
     earlier = prepared.spine.filter(pl.col("t") <= moment)
     altered = prepared.sources["events"].with_columns(
         whole=pl.when(known).then("whole").otherwise(pl.lit(value, dtype=pl.Int64)),
         fraction=pl.when(known).then("fraction").otherwise(pl.lit(1e8)),
     )
-    now = assemble(PLAN, Prepared(spine=earlier, sources=prepared.sources))
-    later = assemble(PLAN, Prepared(spine=earlier, sources={**prepared.sources, "events": altered}))
+    now = assemble(plan, Prepared(spine=earlier, sources=prepared.sources))
+    later = assemble(plan, Prepared(spine=earlier, sources={**prepared.sources, "events": altered}))
     for one, other in zip(now.to_dicts(), later.to_dicts(), strict=True):
-        assert all(same(one[name], other[name]) for name in PLAN.features)
+        assert all(same(one[name], other[name]) for name in plan.features)
 
 
 @settings(max_examples=20)
@@ -135,14 +189,37 @@ def test_ranges_are_reduced_as_python_would(values, ranges, operation):
     assert found.tolist() == [plain(values[start:end]) if start < end else identity for start, end in pairs]
 
 
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=70), st.data())
+def test_a_part_of_a_sequence_reduces_to_the_same_bits_as_the_whole(values, data):
+    begin = data.draw(st.integers(0, len(values) - 1))
+    end = data.draw(st.integers(begin, len(values)))
+    ranges = data.draw(st.lists(st.tuples(st.integers(begin, end), st.integers(begin, end)).map(sorted), min_size=1, max_size=10))
+    low, high = (np.array([pair[place] for pair in ranges], dtype=np.int64) for place in (0, 1))
+    whole = range_reduce(np.array(values), low, high, np.add, 0.0)
+    assert range_reduce(np.array(values)[begin:end], low, high, np.add, 0.0, begin).tolist() == whole.tolist()
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=70), st.sampled_from([0.0, 1e6, -1e9]))
+def test_a_small_spread_about_a_large_mean_is_not_lost(values, offset):
+    shifted = [value + offset for value in values]
+    columns = (np.ones(len(shifted)), np.array(shifted), np.zeros(len(shifted)))
+    count, mean, squares = range_fold(columns, np.array([0]), np.array([len(shifted)]), merged_moments, NO_MOMENTS)
+    assert count.item() == len(shifted)
+    assert mean.item() == pytest.approx(math.fsum(shifted) / len(shifted), rel=1e-15, abs=1e-15)
+    expected = statistics.variance(shifted)
+    condition = 1 + abs(offset) / math.sqrt(expected) if expected else 1  # sums of squares would lose the square of it
+    assert squares.item() / (count.item() - 1) == pytest.approx(expected, rel=4e-16 * len(values) * condition, abs=1e-15)
+
+
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
 def test_a_huge_value_outside_the_window_does_not_blur_the_sum_inside(values):
     times = [START, *(START + timedelta(seconds=100 + place) for place in range(len(values)))]
     events = pl.DataFrame(
-        {"key": "a", "happened": times, "known": times, "whole": 0, "fraction": [1e18, *values]},
-        schema_overrides={"happened": INSTANT, "known": INSTANT, "key": pl.String, "fraction": pl.Float64, "whole": pl.Int64},
+        {"key": "a", "happened": times, "known": times, "whole": 0, "fraction": [1e18, *values], "word": "x", "flag": True}, schema=TYPES
     )
-    spine = pl.DataFrame({"id": "0", "key": "a", "t": START + timedelta(seconds=150)}, schema_overrides={"t": INSTANT})
+    spine = pl.DataFrame({"id": "0", "key": "a", "t": START + timedelta(seconds=150)}, schema_overrides={"t": INSTANT}).with_columns(
+        word=pl.lit("x")
+    )
     part = Window(name="total", source=EVENTS, key="key", column="fraction", aggregate="sum", window_seconds=60)
     plan = Plan(name="tried", spine=PLAN.spine, entity="id", time="t", parts=(part,))
     found = assemble(plan, Prepared(spine=spine, sources={"events": events}))["total"].item()

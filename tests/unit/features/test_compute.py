@@ -45,11 +45,18 @@ def test_types_are_explicit_whatever_the_data(plan, tables, changed, frames):
 
 @pytest.mark.parametrize("aggregate", list(Aggregate))
 def test_a_window_is_open_at_its_begin_and_closed_at_its_end(plan, tables, aggregate):
-    source = plan.parts[0].source
+    source = replace(plan.parts[0].source, columns={**plan.parts[0].source.columns, "half": "0.5"})
     window = Window(name="w", source=source, key="shop", column="delay", aggregate=aggregate, window_seconds=600)
-    nothing = 0 if aggregate is Aggregate.COUNT else None
-    one = 1 if aggregate is Aggregate.COUNT else 1.0
-    three = 1 if aggregate is Aggregate.COUNT else 3.0
+    if aggregate is Aggregate.RATIO:
+        window = replace(window, denominator="half")
+    if aggregate is Aggregate.LAST_K:
+        window = replace(window, position=1)
+    counted = aggregate in {Aggregate.COUNT, Aggregate.APPROX_DISTINCT}
+    nothing, one, three = (0, 1, 1) if counted else (None, 1.0, 3.0)
+    if aggregate in {Aggregate.VAR, Aggregate.STD}:
+        one = three = None  # one value has no spread
+    if aggregate is Aggregate.RATIO:
+        one, three = 2.0, 6.0
     # The order of minute 0 sees the payment known at minute 0. That of minute 20 misses the one known at minute 10 by nothing.
     assert compute(only(plan, window), tables)["w"].to_list() == [nothing, one, nothing]
     assert compute(only(plan, replace(window, window_seconds=601)), tables)["w"].to_list() == [three, one, nothing]

@@ -7,7 +7,8 @@ import pytest
 from gateline.features import Aggregate, Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
 from gateline.features.plan import Latest, Lookup, Window
 from gateline.features.rules import plan_mistakes, set_mistakes
-from gateline.features.views import entity_of, seconds_of, span_of, view_fingerprint
+from gateline.features.spans import seconds_of, span_of
+from gateline.features.views import entity_of, view_fingerprint
 from gateline.kernel.errors import InvalidInput
 from tests.unit.features.conftest import ORDERS, PAYMENTS, SET, SHOPS
 

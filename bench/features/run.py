@@ -1,0 +1,160 @@
+"""Measure Gateline's features beside Feast and beside hand-written Polars, in one run; `make bench-features`.
+
+Each measurement is a process of its own, so that its peak memory is its own; repeated ones take turns, and the median counts. Results and
+claims go to bench/results/features.json; the exit status is 1 when a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import data
+import polars as pl
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "bench" / "features"
+RESULT = ROOT / "bench" / "results" / "features.json"
+LARGE_COPIES = 30
+TOLERANCE = 1e-9
+
+
+def measure(python: Path | str, script: str, *arguments: str | Path) -> dict[str, float]:
+    """Run a script in a process of its own and return what it reports: `seconds` and `peak_mib`."""
+    command = [str(python), str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"  {script} {' '.join(str(one) for one in arguments[:2] if not isinstance(one, Path))}: {found}", flush=True)
+    return found
+
+
+def feast_environment() -> Path:
+    """Return the interpreter of Feast's environment, made from its lock file when it is not there."""
+    folder, locked = BUILD / "feast-environment", HERE / "requirements-feast.txt"
+    stamp = folder / "locked"
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != locked.read_text(encoding="utf-8"):
+        subprocess.run([ROOT / "scripts" / "bootstrap"], check=True)
+        uv = str(ROOT / ".tools" / "uv")
+        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
+        subprocess.run([uv, "pip", "sync", "-q", "--require-hashes", "--python", str(folder / "bin" / "python"), str(locked)], check=True)
+        shutil.copy(locked, stamp)
+    return folder / "bin" / "python"
+
+
+def turns(name: str, copies: int, repeats: int) -> dict[str, list[dict[str, float]]]:
+    """Return the measurements of Gateline and of hand-written Polars, which take turns."""
+    data.prepared(BUILD, copies)
+    found: dict[str, list[dict[str, float]]] = {"gateline": [], "polars": []}
+    for _ in range(repeats):
+        for who, measured in found.items():
+            measured.append(measure(sys.executable, f"{who}_query.py", name, str(copies), BUILD, BUILD / f"{who}_{name}.parquet"))
+    return found
+
+
+def median(measured: list[dict[str, float]], what: str = "seconds") -> float:
+    """Return the median of one number."""
+    return statistics.median(one[what] for one in measured)
+
+
+def differing(one: Path, other: Path, columns: list[str]) -> int:
+    """Return how many rows differ in any of the columns: in what is missing, or by more than 1e-9 relative."""
+    pair = pl.scan_parquet(one).select("flight_id", *columns)
+    again = pl.scan_parquet(other).select("flight_id", *(pl.col(name).alias(f"{name}_other") for name in columns))
+    joined = pair.join(again, on="flight_id", how="full", coalesce=False)
+    different = pl.col("flight_id").is_null() | pl.col("flight_id_right").is_null()
+    for name in columns:
+        left, right = pl.col(name).cast(pl.Float64).fill_nan(None), pl.col(f"{name}_other").cast(pl.Float64).fill_nan(None)
+        apart = ((left - right).abs() > TOLERANCE * left.abs()).fill_null(value=False)
+        different = different | (left.is_null() != right.is_null()) | apart
+    return joined.select(different.sum()).collect(engine="streaming").item()
+
+
+def claim(name: str, what: str, value: float, unit: str, sense: str, goal: float) -> dict[str, object]:
+    """Return a claim with whether it holds."""
+    holds = {">=": value >= goal, "<=": value <= goal, "=": value == goal}[sense]
+    return {"id": name, "what": what, "value": round(value, 3), "unit": unit, "sense": sense, "goal": goal, "holds": holds}
+
+
+def against_feast(repeats: int) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """Measure the lookup of 336,776 flights against hourly weather beside Feast's DuckDB store."""
+    python, tables = feast_environment(), data.prepared(BUILD, 1)
+    scratch = BUILD / "feast-repository"
+    shutil.rmtree(scratch, ignore_errors=True)
+    feast = measure(python, "feast_lookup.py", tables["flights"], tables["weather"], scratch, BUILD / "feast_lookup.parquet")
+    measured = turns("lookup", 1, repeats)
+    ours = median(measured["gateline"])
+    different = differing(BUILD / "gateline_lookup.parquet", BUILD / "feast_lookup.parquet", list(data.WEATHER))
+    what = "Point-in-time lookup of 336,776 flights against hourly weather: how many times faster than Feast's DuckDB store."
+    return {"feast": feast, **measured}, [
+        claim("pit_vs_feast", what, feast["seconds"] / ours, "x", ">=", 50),
+        claim("pit_vs_feast_differing", "Rows whose six values differ from Feast's.", different, "rows", "=", 0),
+    ]
+
+
+def against_polars(copies: int, repeats: int) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """Measure lookup and 18 windows beside the hand-written Polars query."""
+    measured = turns("windows", copies, repeats)
+    results = [BUILD / f"{who}_windows.parquet" for who in ("gateline", "polars")]
+    columns = [name for name in pl.scan_parquet(results[1]).collect_schema().names() if name in data.WEATHER or name[:2] in {"n_", "m_"}]
+    size, rows = ("large", 336_776 * copies) if copies > 1 else ("small", 336_776)
+    ratio = median(measured["gateline"]) / median(measured["polars"])
+    claims = [
+        claim(f"windows_{size}_vs_polars", f"Lookup and 18 windows over {rows:,} rows: time in multiples of hand-written Polars.",
+              ratio, "x", "<=", 1.5),
+        claim(f"windows_{size}_differing", f"Rows of {rows:,} whose {len(columns)} values differ from hand-written Polars.",
+              differing(*results, columns), "rows", "=", 0),
+    ]  # fmt: skip
+    if copies > 1:
+        peak = max(one["peak_mib"] for one in measured["gateline"]) / 1024
+        claims.append(claim("windows_large_peak", f"Peak memory of lookup and 18 windows over {rows:,} rows.", peak, "GiB", "<=", 5))
+    return measured, claims
+
+
+def environment() -> dict[str, object]:
+    """Return what the numbers depend on."""
+    packages = {name: version(name) for name in ("polars", "numpy")}
+    return {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "feast": "0.67.0", **packages}
+
+
+def main() -> int:
+    """Run the benchmark, write the results and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="leave the 10.1M rows out; at most 4 minutes")
+    quick = parser.parse_args().quick
+    BUILD.mkdir(parents=True, exist_ok=True)
+    raw: dict[str, object] = {}
+    claims: list[dict[str, object]] = []
+    surroundings = environment()
+    raw["lookup"], found = against_feast(3 if quick else 5)
+    claims += found
+    raw["windows_small"], found = against_polars(1, 3 if quick else 5)
+    claims += found
+    if not quick:
+        raw["windows_large"], found = against_polars(LARGE_COPIES, 1)
+        claims += found
+        small, large = (median(raw[f"windows_{size}"]["gateline"]) for size in ("small", "large"))
+        what = f"Time for each of {LARGE_COPIES} times the rows, in multiples of that for each of 336,776."
+        claims.append(claim("windows_linear", what, large / LARGE_COPIES / small, "x", "<=", 1.5))
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    content = {"environment": {**surroundings, "quick": quick}, "raw": raw, "claims": claims}
+    RESULT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    for one in claims:
+        print(
+            f"{'holds' if one['holds'] else 'FAILS'}  {one['id']:28} {one['value']:>12,} {one['unit']:5} goal {one['sense']} {one['goal']}"
+        )
+    return 0 if all(one["holds"] for one in claims) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
