@@ -14,10 +14,21 @@ from gateline.sdk.local import register_local
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateline.features.calendars import Calendar
-    from gateline.features.model import FeatureSet
-    from gateline.features.plan import EventSource, KnownAt, Label, instant
-    from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
+    from gateline.features import (
+        Aggregation,
+        Calendar,
+        CalendarView,
+        Entity,
+        EventSource,
+        FeatureSet,
+        KnownAt,
+        Label,
+        LatestView,
+        LookupView,
+        OnDemandView,
+        WindowView,
+        instant,
+    )
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -50,10 +61,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "gateline.features.calendars": ("Calendar",),
-    "gateline.features.model": ("FeatureSet",),
-    "gateline.features.plan": ("EventSource", "KnownAt", "Label", "instant"),
-    "gateline.features.views": ("Aggregation", "CalendarView", "Entity", "LatestView", "LookupView", "OnDemandView", "WindowView"),
+    "gateline.features": (
+        "Aggregation",
+        "Calendar",
+        "CalendarView",
+        "Entity",
+        "EventSource",
+        "FeatureSet",
+        "KnownAt",
+        "Label",
+        "LatestView",
+        "LookupView",
+        "OnDemandView",
+        "WindowView",
+        "instant",
+    ),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),

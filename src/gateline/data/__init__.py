@@ -27,10 +27,10 @@ from gateline.data.objects import ObjectStore
 from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
+    from gateline.data.contracting import Contracts
     from gateline.data.contracts.form import contract_from_dict, contract_from_text, contract_to_toml, contract_version_from_dict
     from gateline.data.contracts.from_pandera import contract_from_pandera
     from gateline.data.contracts.rules import contract_id, split_contract_id
-    from gateline.data.contracts.service import Contracts
     from gateline.data.diff import DatasetDiff, diff_versions
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
@@ -46,7 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Contracts": "contracts.service",
+    "Contracts": "contracting",
     "DatasetDiff": "diff",
     "Datasets": "service",
     "Retention": "retention",
