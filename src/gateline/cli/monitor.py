@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gateline.cli.parity import parity_group
 from gateline.cli.output import ExitCode, client, emit, progress, table
 
 _WINDOW_COLUMNS = ("start", "end", "analysis", "version", "rows", "state", "reason", "note")
@@ -15,6 +16,9 @@ _ALERT_COLUMNS = ("id", "kind", "version", "state", "windows", "severity", "reas
 @click.group()
 def group() -> None:
     """What is watched on endpoints, and what it shows."""
+
+
+group.add_command(parity_group)
 
 
 @group.command("set")
