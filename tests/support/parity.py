@@ -135,7 +135,9 @@ class Shop:
         found = compute(feature_set(offset), paths)
         return found.select("row_id", pl.col("t").dt.timestamp("us"), *(one.name for one in FEATURES))
 
-    def serve(self, rows: pl.DataFrame, *, version: str = "m@1", shadow: bool = False, entity: str | None = None, batch: bool = False) -> None:
+    def serve(
+        self, rows: pl.DataFrame, *, version: str = "m@1", shadow: bool = False, entity: str | None = None, batch: bool = False
+    ) -> None:
         """Write the rows to the log as a worker does, and take them in."""
         for number, row in enumerate(rows.iter_rows(named=True)):
             self._ids += 1

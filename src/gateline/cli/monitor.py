@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from gateline.cli.parity import parity_group
 from gateline.cli.output import ExitCode, client, emit, progress, table
+from gateline.cli.parity import parity_group
 
 _WINDOW_COLUMNS = ("start", "end", "analysis", "version", "rows", "state", "reason", "note")
 _ALERT_COLUMNS = ("id", "kind", "version", "state", "windows", "severity", "reason")

@@ -29,7 +29,7 @@ def parity_group() -> None:
 @click.option("--extra-max", type=_SHARE, help="Share of requests with no value offline that alarms.  [default: 0.01]")
 @click.option("--timezone", help="Zone in which days begin.  [default: UTC]")
 @click.pass_context
-def set_plan(ctx: click.Context, endpoint: str, project: str | None, **options: Any) -> None:
+def set_plan(ctx: click.Context, /, endpoint: str, project: str | None, **options: Any) -> None:
     """Declare how the features of ENDPOINT are compared. Options go before what the project says."""
     from pathlib import Path
 
@@ -91,8 +91,6 @@ def _standing(found: dict[str, Any]) -> str:
 
 def _story(found: dict[str, Any]) -> str:
     """Return a run in lines: the verdict, what was compared, and each feature."""
-    from gateline.monitoring.parity_rules import duration
-
     counts, lines = found["counts"], [f"{found['start'][:16]} to {found['end'][:16]}: {found['state']}. {found['reason']}"]
     lines.append(
         f"{counts['requests']:,} requests, {counts['sampled']:,} sampled, {counts['compared']:,} compared with {found['feature_set']}; "
@@ -103,7 +101,7 @@ def _story(found: dict[str, Any]) -> str:
             **one,
             "feature": one["name"],
             "smape": None if one["smape"] is None else f"{one['smape']:.3g}",
-            "lag": _lag(one["lag"], duration) if one["lag"] else None,
+            "lag": _lag(one["lag"]) if one["lag"] else None,
         }
         for one in found["features"]
     ]
@@ -113,5 +111,5 @@ def _story(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _lag(lag: dict[str, Any], duration: Any) -> str:
-    return "unexplained" if lag["seconds"] is None else f"{duration(lag['seconds'])} ({lag['share']:.0%})"
+def _lag(lag: dict[str, Any]) -> str:
+    return "unexplained" if lag["seconds"] is None else f"{lag['seconds'] // 60} min ({lag['share']:.0%})"

@@ -127,7 +127,8 @@ def test_requests_unknown_offline_unnamed_or_batched_are_counted_apart_and_never
     assert run.counts == RequestCounts(requests=240, unnamed=30, batched=20, sampled=190, unknown=40, compared=150)
     assert all(one.compared == 150 for one in run.features)
     assert run.state is State.OK
-    assert run.reason.endswith("Not compared: 40 of an entity that is unknown offline, 30 without an entity, 20 in batches under one entity.")
+    apart = "Not compared: 40 of an entity that is unknown offline, 30 without an entity, 20 in batches under one entity."
+    assert run.reason.endswith(apart)
 
 
 def test_a_day_of_mostly_unknown_requests_has_no_verdict(shop):
@@ -231,9 +232,8 @@ def test_a_day_waits_for_datasets_that_were_read_after_it_ended_and_then_has_no_
     assert shop.parity.reconcile() == 1
     (run,) = shop.parity.runs(shop.name)
     assert run.state is State.NOT_ENOUGH_DATA
-    assert run.reason == (
-        f"The data was not refreshed in time: readings@1 was read at {iso(START + DAY // 2)}, before the interval ends at {iso(START + DAY)}."
-    )
+    late = f"readings@1 was read at {iso(START + DAY // 2)}, before the interval ends at {iso(START + DAY)}."
+    assert run.reason == f"The data was not refreshed in time: {late}"
     shop.put("readings", shop.frames["readings"].reverse())
     assert shop.parity.run("owner", shop.name, START).state is State.OK
 
