@@ -26,7 +26,7 @@ from gateline.kernel.records import Records
 from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
-from gateline.monitoring import Monitoring
+from gateline.monitoring import Monitoring, Parity
 from gateline.pipelines import ALERT_KINDS, Pipelines
 from gateline.registry import Registry
 from gateline.rollout import PROMOTED, Rollouts
@@ -72,6 +72,7 @@ class App:
     fleet: Fleet
     rollouts: Rollouts
     monitoring: Monitoring
+    parity: Parity
     pipelines: Pipelines
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
@@ -200,12 +201,16 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     feature_sets = FeatureSets(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
-    gates = Gates(ledger, objects, lineage, score=partial(score_matrix, threads=os.cpu_count() or 1), probe=probe_latency)
+    serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
+    monitoring = Monitoring(ledger, objects, serving)
+    parity = Parity(ledger, serving, monitoring, feature_sets=feature_sets, datasets=datasets)
+    gates = Gates(
+        ledger, objects, lineage, score=partial(score_matrix, threads=os.cpu_count() or 1), probe=probe_latency,
+        facts={"parity": lambda policy: parity.facts(policy.parity.endpoint)},
+    )  # fmt: skip
     registry = Registry(
         ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_sets=feature_sets
     )
-    serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
-    monitoring = Monitoring(ledger, objects, serving)
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = Pipelines(ledger, objects)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
@@ -219,13 +224,14 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
+        ("feature parity", parity.reconcile),
         ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
         retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets,
-        marks=Marks(ledger, feature_sets, contracts), tracking=tracking, gates=gates, registry=registry,
-        serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
+        marks=Marks(ledger, feature_sets, contracts), tracking=tracking, gates=gates, registry=registry, serving=serving,
+        fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 

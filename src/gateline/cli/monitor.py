@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gateline.cli.output import ExitCode, client, emit, progress, table
+from gateline.cli.parity import parity_group
 
 _WINDOW_COLUMNS = ("start", "end", "analysis", "version", "rows", "state", "reason", "note")
 _ALERT_COLUMNS = ("id", "kind", "version", "state", "windows", "severity", "reason")
@@ -15,6 +16,9 @@ _ALERT_COLUMNS = ("id", "kind", "version", "state", "windows", "severity", "reas
 @click.group()
 def group() -> None:
     """What is watched on endpoints, and what it shows."""
+
+
+group.add_command(parity_group)
 
 
 @group.command("set")

@@ -18,6 +18,7 @@ from gateline.gates.policy import (
     ChampionPolicy,
     HoldoutPolicy,
     LatencyPolicy,
+    ParityPolicy,
     Policy,
     SchemaPolicy,
     SlicesPolicy,
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GATE_RUN_PREDICATE", "STATEMENT_TYPE", "ChampionPolicy", "Check", "CheckResult", "GateInputs", "GateRun", "Gates", "HoldoutPolicy",
-    "LatencyPolicy", "ModelSubject", "Policy", "PolicyRecord", "SchemaPolicy", "Sense", "SlicesPolicy", "Verdict", "files_digest",
-    "manifest_mistakes", "parse_policy", "parse_policy_toml", "table",
+    "LatencyPolicy", "ModelSubject", "ParityPolicy", "Policy", "PolicyRecord", "SchemaPolicy", "Sense", "SlicesPolicy", "Verdict",
+    "files_digest", "manifest_mistakes", "parse_policy", "parse_policy_toml", "table",
 ]  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,10 @@ Probe = Callable[[Path, pl.DataFrame], Floats]
 """Sends each row as one request to a real worker that serves the form: (folder, rows) -> milliseconds of each request."""
 
 
+Facts = Callable[[Policy], Mapping[str, Any]]
+"""Tells what a check needs to know of the world outside the model: policy in, JSON out; equal as long as nothing has changed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateInputs:
     """Everything a check may look at. Values that cannot be had raise when they are asked for, and the check's verdict is then error.
@@ -40,6 +44,7 @@ class GateInputs:
         score_subject: Returns the model's scores of all rows of `frame`.
         score_champion: Returns the champion's scores of all rows of `frame`; None without a champion.
         probe: Times requests against a real worker that serves the form; rows in, milliseconds out.
+        facts: Check to what other domains contribute for it; `{"error": …}` where they could not.
     """
 
     frame: pl.DataFrame
@@ -51,6 +56,7 @@ class GateInputs:
     score_subject: Callable[[], Floats]
     score_champion: Callable[[], Floats] | None
     probe: Callable[[pl.DataFrame], Floats]
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def has_label(self) -> NDArray[np.bool_]:

@@ -11,6 +11,9 @@ from typing import Any, cast, get_type_hints
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 
+PARITY = "parity"
+"""The check that asks how features are served."""
+
 _TEXT_MAX = 100
 _LIST_MAX = 50
 
@@ -94,6 +97,17 @@ class ChampionPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParityPolicy:
+    """What the parity check looks at; its limits stand in the endpoint's parity plan.
+
+    Attributes:
+        endpoint: The endpoint whose features, as served, have to agree with their offline recomputation.
+    """
+
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """All thresholds of a project, and how its data is to be read.
 
@@ -121,6 +135,7 @@ class Policy:
     slices: SlicesPolicy = field(default_factory=SlicesPolicy)
     latency: LatencyPolicy = field(default_factory=LatencyPolicy)
     champion: ChampionPolicy = field(default_factory=ChampionPolicy)
+    parity: ParityPolicy = field(default_factory=ParityPolicy)
 
     @property
     def noun(self) -> str:
@@ -133,8 +148,11 @@ class Policy:
         return digest("gate-policy/1", self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return cast("dict[str, Any]", _plain(asdict(self)))
+        """Return the fields for JSON. Parity is among them when it names an endpoint: policies from before it keep their digest."""
+        fields = cast("dict[str, Any]", _plain(asdict(self)))
+        if self.parity == ParityPolicy():
+            del fields["parity"]
+        return fields
 
 
 def parse_policy(document: Mapping[str, Any]) -> Policy:
@@ -152,6 +170,8 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
         mistakes.append("gates.suite names a check twice")
     if not mistakes and not policy.suite:
         mistakes.append("gates.suite is empty: a gate without checks proves nothing")
+    if not mistakes and PARITY in policy.suite and not policy.parity.endpoint:
+        mistakes.append("gates.suite asks for parity, and gates.parity.endpoint names no endpoint")
     if mistakes:
         raise InvalidInput(
             f"The gate policy has {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}: {'; '.join(mistakes)}.",

@@ -15,7 +15,7 @@ import polars as pl
 from gateline.gates import rules, store
 from gateline.gates.checks import CHECKS
 from gateline.gates.forms import form_inputs, lay_out, manifest_mistakes, read_form
-from gateline.gates.inputs import Check, Floats, GateInputs, Probe, Score
+from gateline.gates.inputs import Check, Facts, Floats, GateInputs, Probe, Score
 from gateline.gates.model import STATEMENT_TYPE, CheckResult, GateRun, ModelSubject, PolicyRecord, Verdict
 from gateline.gates.policy import Policy
 from gateline.kernel.canonical import digest
@@ -46,6 +46,7 @@ class Gates:
         score: Scores rows by a form in a folder.
         probe: Times requests against a real worker that serves a form in a folder.
         checks: The checks by name; those Gateline ships when left out.
+        facts: Check to what a higher domain contributes for it. They are part of the request: a run is equal only when they are.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Gates:
         score: Score,
         probe: Probe,
         checks: Mapping[str, Check] = CHECKS,
+        facts: Mapping[str, Facts] | None = None,
     ) -> None:
         self._ledger = ledger
         self._objects = objects
@@ -64,6 +66,7 @@ class Gates:
         self._score = score
         self._probe = probe
         self._checks = dict(checks)
+        self._facts = dict(facts or {})
 
     def record_policy(self, actor: str, policy: Policy) -> PolicyRecord:
         """Write a policy down, so that gate runs may use it; recorded again, it keeps its first time.
@@ -121,12 +124,13 @@ class Gates:
         """
         chosen = rules.chosen_suite(policy.suite, suite, champion=champion is not None)
         self._require_sound(subject, champion, frame, chosen)
-        request = _request_digest(subject, champion, frame, policy, chosen)
+        facts = {name: self._ask_facts(name, policy) for name in chosen if name in self._facts}
+        request = _request_digest(subject, champion, frame, policy, chosen, facts)
         if not force and (earlier := self._earlier(request)) is not None:
             return earlier
         recorded = self._require_in_time(subject, frame, policy)
         started_at = self._ledger.clock.now()
-        with self._inputs(subject, champion, frame, policy) as inputs:
+        with self._inputs(subject, champion, frame, policy, facts) as inputs:
             results = [one for name in chosen for one in self._ask(name, inputs)]
         results += [_left_out(name) for name in rules.not_asked(policy.suite, chosen)]
         found = GateRun(
@@ -217,7 +221,9 @@ class Gates:
         return recorded
 
     @contextmanager
-    def _inputs(self, subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy) -> Generator[GateInputs]:
+    def _inputs(
+        self, subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy, facts: Mapping[str, Mapping[str, Any]]
+    ) -> Generator[GateInputs]:
         """Lay the models out in a folder that is removed again, and read the rows."""
         with tempfile.TemporaryDirectory(prefix="gateline-gate-") as name:
             folder = Path(name)
@@ -230,7 +236,7 @@ class Gates:
                 form_inputs=form_inputs(read_form(plain)),
                 score_subject=_scorer(self._score, plain, rows),
                 score_champion=_scorer(self._score, other, rows) if other else None,
-                probe=lambda requests: self._probe(served, requests),
+                probe=lambda requests: self._probe(served, requests), facts=facts,
             )  # fmt: skip
 
     def _read(self, sha256: str, which: str) -> pl.DataFrame:
@@ -238,6 +244,13 @@ class Gates:
             return pl.read_parquet(self._objects.path(sha256))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise InvalidInput(f"The {which} file {sha256} is no readable Parquet file: {error}.") from error
+
+    def _ask_facts(self, name: str, policy: Policy) -> Mapping[str, Any]:
+        """Return the facts of a check; why there are none is a fact too, which the check turns into its verdict."""
+        try:
+            return self._facts[name](policy)
+        except _TROUBLE as error:
+            return {"error": str(error).strip().rstrip(".") or type(error).__name__}
 
     def _ask(self, name: str, inputs: GateInputs) -> Sequence[CheckResult]:
         """Return what a check says; whatever it raises on bad data is its verdict."""
@@ -266,9 +279,14 @@ def _left_out(name: str) -> CheckResult:
     return CheckResult(name=name, verdict=Verdict.INCONCLUSIVE, sentence=sentence, details={"left_out": True})
 
 
-def _request_digest(subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy, suite: tuple[str, ...]) -> str:
+def _request_digest(
+    subject: ModelSubject, champion: ModelSubject | None, frame: str, policy: Policy, suite: tuple[str, ...],
+    facts: Mapping[str, Mapping[str, Any]],
+) -> str:  # fmt: skip
     request: dict[str, Any] = {
         "subject": subject.as_dict(), "champion": champion.as_dict() if champion else None, "frame": frame, "policy": policy.digest,
         "suite": list(suite),
     }  # fmt: skip
+    if facts:
+        request["facts"] = {name: dict(known) for name, known in facts.items()}
     return digest("gate-request/1", request)

@@ -1,4 +1,4 @@
-"""Monitoring: labels that arrive late, windows closed on a watermark, drift and performance verdicts, alerts.
+"""Monitoring: labels that arrive late, windows closed on a watermark, drift and performance verdicts, feature parity, alerts.
 
 Heavy names are loaded when they are first used.
 """
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
         Unit,
         Window,
     )  # fmt: skip
+    from gateline.monitoring.parity import Parity
+    from gateline.monitoring.parity_model import FeatureParity, ParityPlan, ParityRun
+    from gateline.monitoring.parity_plans import parity_plan_from_dict
     from gateline.monitoring.plans import plan_from_dict
     from gateline.monitoring.service import Monitoring
 
@@ -32,20 +35,33 @@ __all__ = [
     "AlertState",
     "Analysis",
     "DriftPolicy",
+    "FeatureParity",
     "FeaturePlan",
     "LabelReceipt",
     "MonitorPlan",
     "Monitoring",
+    "Parity",
+    "ParityPlan",
+    "ParityRun",
     "PerformancePolicy",
     "Reference",
     "ReferenceSource",
     "State",
     "Unit",
     "Window",
+    "parity_plan_from_dict",
     "plan_from_dict",
 ]
 
-_HOMES = {"Monitoring": "service", "plan_from_dict": "plans"}
+_HOMES = {
+    "FeatureParity": "parity_model",
+    "Monitoring": "service",
+    "Parity": "parity",
+    "ParityPlan": "parity_model",
+    "ParityRun": "parity_model",
+    "parity_plan_from_dict": "parity_plans",
+    "plan_from_dict": "plans",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,9 @@ REPEATED = "monitoring.alert.repeated"
 RESOLVED = "monitoring.alert.resolved"
 
 
-def apply_window(tx: Transaction, window: Window, *, names: Sequence[str], severity: float, resolve_after_ok: int) -> AlertStep:
+def apply_window(
+    tx: Transaction, window: Window, *, names: Sequence[str], severity: float, resolve_after_ok: int, ok_streak: int | None = None
+) -> AlertStep:
     """Open, extend or resolve the endpoint's alert as a window that closes in this transaction asks for.
 
     Args:
@@ -32,13 +34,14 @@ def apply_window(tx: Transaction, window: Window, *, names: Sequence[str], sever
         names: The features or metrics at fault.
         severity: Score over threshold of the worst.
         resolve_after_ok: The plan's number of quiet windows.
+        ok_streak: Windows in a row, this one included, that were `ok` for its version; counted from the closed windows when left out.
     """
     row = store.unresolved_alert(tx.session, window.endpoint, window.analysis)
     step = next_alert_step(
         None if row is None else store.to_alert(row),
         state=window.state,
         version=window.version,
-        ok_streak=_ok_streak(tx, window, resolve_after_ok),
+        ok_streak=_ok_streak(tx, window, resolve_after_ok) if ok_streak is None else ok_streak,
         resolve_after_ok=resolve_after_ok,
     )
     if row is not None and step in {AlertStep.RESOLVE, AlertStep.REPLACE}:

@@ -26,10 +26,11 @@ class State(StrEnum):
 
 
 class Analysis(StrEnum):
-    """What a closed window was analysed for; also the kind of alert it may open."""
+    """What was analysed; also the kind of alert it may open. Windows are closed for the first two, parity has runs of its own."""
 
     DRIFT = "drift"
     PERFORMANCE = "performance"
+    FEATURE_PARITY = "feature_parity"
 
 
 class AlertState(StrEnum):

@@ -21,17 +21,17 @@ def plan_from_dict(stored: Mapping[str, Any]) -> MonitorPlan:
     Raises:
         InvalidInput: names every field that is unknown or out of range.
     """
-    known = _known("plan", MonitorPlan, stored)
+    known = known_fields("plan", MonitorPlan, stored)
     mistakes: list[str] = []
     parts: dict[str, Any] = {}
     for name, value in known.items():
         try:
             if name == "drift":
-                parts[name] = DriftPolicy(**_known(name, DriftPolicy, value))
+                parts[name] = DriftPolicy(**known_fields(name, DriftPolicy, value))
             elif name == "performance":
-                parts[name] = PerformancePolicy(**_known(name, PerformancePolicy, value))
+                parts[name] = PerformancePolicy(**known_fields(name, PerformancePolicy, value))
             elif name == "features":
-                parts[name] = tuple(FeaturePlan(**_known(name, FeaturePlan, feature)) for feature in value)
+                parts[name] = tuple(FeaturePlan(**known_fields(name, FeaturePlan, feature)) for feature in value)
             elif name == "unit":
                 parts[name] = Unit(value)
             else:
@@ -45,7 +45,12 @@ def plan_from_dict(stored: Mapping[str, Any]) -> MonitorPlan:
     return check_plan(MonitorPlan(**parts))
 
 
-def _known(where: str, kind: type, stored: object) -> dict[str, Any]:
+def known_fields(where: str, kind: type, stored: object) -> dict[str, Any]:
+    """Return the stored fields of a dataclass.
+
+    Raises:
+        InvalidInput: it is no object, or has fields that the class does not have.
+    """
     if not isinstance(stored, Mapping):
         raise InvalidInput(f"{where} must be an object.")
     allowed = {one.name for one in fields(kind)}
@@ -66,35 +71,37 @@ def check_plan(plan: MonitorPlan) -> MonitorPlan:
 
 
 def _mistakes(plan: MonitorPlan) -> Iterator[str]:
-    yield from _range("window_seconds", plan.window_seconds, 60, WINDOW_SECONDS_MAX, whole=True)
-    yield from _range("lateness_seconds", plan.lateness_seconds, 0, WINDOW_SECONDS_MAX, whole=True)
-    yield from _range("label_allowance_seconds", plan.label_allowance_seconds, 0, WINDOW_SECONDS_MAX, whole=True)
-    yield from _range("resolve_after_ok", plan.resolve_after_ok, 1, 1_000, whole=True)
+    yield from range_mistakes("window_seconds", plan.window_seconds, 60, WINDOW_SECONDS_MAX, whole=True)
+    yield from range_mistakes("lateness_seconds", plan.lateness_seconds, 0, WINDOW_SECONDS_MAX, whole=True)
+    yield from range_mistakes("label_allowance_seconds", plan.label_allowance_seconds, 0, WINDOW_SECONDS_MAX, whole=True)
+    yield from range_mistakes("resolve_after_ok", plan.resolve_after_ok, 1, 1_000, whole=True)
     comparable = _is_number(plan.lateness_seconds) and _is_number(plan.label_allowance_seconds)
     if comparable and plan.lateness_seconds > plan.label_allowance_seconds:
         yield "label_allowance_seconds must be at least lateness_seconds"
-    if not _is_zone(plan.timezone):
+    if not is_zone(plan.timezone):
         yield f"timezone '{str(plan.timezone)[:60]}' is not a zone of the IANA database"
     yield from _feature_mistakes(plan.features)
     drift, quality = plan.drift, plan.performance
     for name in ("magnitude_min", "magnitude_max", "alpha", "discovery_rate"):
-        yield from _range(f"drift.{name}", getattr(drift, name), 1e-9, 1 - 1e-9)
+        yield from range_mistakes(f"drift.{name}", getattr(drift, name), 1e-9, 1 - 1e-9)
     if _is_number(drift.magnitude_min) and _is_number(drift.magnitude_max) and drift.magnitude_min > drift.magnitude_max:
         yield "drift.magnitude_max must be at least drift.magnitude_min"
-    yield from _range("drift.inflation", drift.inflation, 1, 100)
-    yield from _range("drift.fires_within", drift.fires_within, 1, 100, whole=True)
-    yield from _range("drift.fires_min", drift.fires_min, 1, drift.fires_within if _is_number(drift.fires_within) else 100, whole=True)
-    yield from _range("drift.rows_min", drift.rows_min, 1, 10**9, whole=True)
-    yield from _range("drift.reference_windows_min", drift.reference_windows_min, 2, 10_000, whole=True)
-    yield from _range("performance.labels_min", quality.labels_min, 1, 10**9, whole=True)
-    yield from _range("performance.units_min", quality.units_min, 2, 10**9, whole=True)
-    yield from _range("performance.coverage_min", quality.coverage_min, 0, 1)
-    yield from _range("performance.calibration_tolerance", quality.calibration_tolerance, 0, 1)
-    yield from _range("performance.loss_margin", quality.loss_margin, 0, 100)
+    yield from range_mistakes("drift.inflation", drift.inflation, 1, 100)
+    yield from range_mistakes("drift.fires_within", drift.fires_within, 1, 100, whole=True)
+    yield from range_mistakes(
+        "drift.fires_min", drift.fires_min, 1, drift.fires_within if _is_number(drift.fires_within) else 100, whole=True
+    )
+    yield from range_mistakes("drift.rows_min", drift.rows_min, 1, 10**9, whole=True)
+    yield from range_mistakes("drift.reference_windows_min", drift.reference_windows_min, 2, 10_000, whole=True)
+    yield from range_mistakes("performance.labels_min", quality.labels_min, 1, 10**9, whole=True)
+    yield from range_mistakes("performance.units_min", quality.units_min, 2, 10**9, whole=True)
+    yield from range_mistakes("performance.coverage_min", quality.coverage_min, 0, 1)
+    yield from range_mistakes("performance.calibration_tolerance", quality.calibration_tolerance, 0, 1)
+    yield from range_mistakes("performance.loss_margin", quality.loss_margin, 0, 100)
     if quality.auc_min is not None:
-        yield from _range("performance.auc_min", quality.auc_min, 0, 1)
-    yield from _range("performance.error_ratio_max", quality.error_ratio_max, 0, 1_000)
-    yield from _range("performance.level", quality.level, 0.5, 0.9999)
+        yield from range_mistakes("performance.auc_min", quality.auc_min, 0, 1)
+    yield from range_mistakes("performance.error_ratio_max", quality.error_ratio_max, 0, 1_000)
+    yield from range_mistakes("performance.level", quality.level, 0.5, 0.9999)
 
 
 def _feature_mistakes(features: tuple[FeaturePlan, ...]) -> Iterator[str]:
@@ -122,12 +129,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _range(name: str, value: float, low: float, high: float, *, whole: bool = False) -> Iterator[str]:
+def range_mistakes(name: str, value: float, low: float, high: float, *, whole: bool = False) -> Iterator[str]:
+    """Yield a sentence when the value is no number of the range, both ends included."""
     if not _is_number(value) or not low <= value <= high or (whole and not isinstance(value, int)):
         yield f"{name} must be a {'whole ' if whole else ''}number from {low:g} to {high:g}"
 
 
-def _is_zone(name: object) -> bool:
+def is_zone(name: object) -> bool:
+    """Return whether the name is a time zone of the IANA database."""
     try:
         return isinstance(name, str) and bool(name) and bool(ZoneInfo(name).key)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from gateline.kernel.records import Row
 from gateline.monitoring.joining import label_keys
 from gateline.monitoring.model import Alert, AlertState, Analysis, LabelRow, Reference, ReferenceSource, State, Window
+from gateline.monitoring.parity_store import ParityPlanRow, ParityRunRow  # noqa: F401 - whoever loads the store has every table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

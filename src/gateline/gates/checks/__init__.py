@@ -3,6 +3,7 @@
 from gateline.gates.checks.champion import check_champion
 from gateline.gates.checks.holdout import check_holdout
 from gateline.gates.checks.latency import check_latency
+from gateline.gates.checks.parity import check_parity
 from gateline.gates.checks.schema import check_schema
 from gateline.gates.checks.slices import check_slices
 from gateline.gates.inputs import Check
@@ -13,6 +14,7 @@ CHECKS: dict[str, Check] = {
     "slices": check_slices,
     "latency": check_latency,
     "champion": check_champion,
+    "parity": check_parity,
 }
 
-__all__ = ["CHECKS", "check_champion", "check_holdout", "check_latency", "check_schema", "check_slices"]
+__all__ = ["CHECKS", "check_champion", "check_holdout", "check_latency", "check_parity", "check_schema", "check_slices"]
