@@ -1,0 +1,255 @@
+"""Latest values and windows on Spark: requests and events of a key in one stream, ordered by the time of asking and of availability.
+
+Everything that can be told from the beginning of the stream is: counts and sums of whole numbers are differences of running totals, and
+first, last and latest values are running extremes of the total order, so that each costs one step a row, however long the window. Only
+minima, maxima, variances and sums of fractions walk through the rows of each window.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from gateline.adapters.spark.sources import ROW, Rows, missing
+from gateline.adapters.spark.values import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyspark.sql import DataFrame
+
+    from gateline.adapters.spark.parts import Asked
+
+_AT = "__at"
+_EXACT_DISTINCT_MAX = 256
+
+
+class Stream:
+    """The requests and the events of one source and key.
+
+    Args:
+        spine: The requests, with the keys of the parts.
+        time: Column of the spine: when the features are asked for.
+        events: The usable rows of the source.
+        parts: Latest values and windows over that source and key.
+    """
+
+    def __init__(self, spine: Rows, time: str, events: Rows, parts: list[Asked]) -> None:
+        self._events = events
+        self._source, self._keys = parts[0].source, parts[0].keys
+        self._parts = parts
+        self._marks: dict[str, str] = {}
+        self._partition = ", ".join(quoted(key) for key in self._keys)
+        self._spine, self._time = spine, time
+
+    def features(self) -> DataFrame:
+        """Return `__row` and one column for each feature, one row for each request."""
+        columns = [f"{sql} AS {quoted(name)}" for part in self._parts for name, sql in self._columns(part).items()]
+        return self._stream().selectExpr(f"{ROW} AS {ROW}", *columns).where(f"{ROW} IS NOT NULL")
+
+    def _stream(self) -> DataFrame:
+        """Return requests and events under each other; a request has no values, an event no row number."""
+        types = self._events.types
+        payload = [alias for alias in types if alias not in self._keys]
+        keys = [quoted(key) for key in self._keys]
+        usable = self._events.frame.where(" AND ".join(f"{key} IS NOT NULL" for key in keys))
+        marked = usable.selectExpr(
+            "CAST(NULL AS BIGINT) AS __row", *keys, f"{quoted(self._source.available_at)} AS {_AT}", *map(quoted, payload),
+            *(f"{sql} AS {name}" for name, sql in self._marks.items()),
+        )  # fmt: skip
+        empty = [f"CAST(NULL AS {marked.schema[name].dataType.simpleString()}) AS {name}" for name in self._marks]
+        requests = self._spine.frame.selectExpr(
+            ROW, *keys, f"{quoted(self._time)} AS {_AT}", *(missing(types[alias], alias) for alias in payload), *empty
+        )  # fmt: skip
+        return requests.unionByName(marked)
+
+    # Frames. Offsets are microseconds; a row counts from the microsecond of its availability on.
+
+    def _until(self, microseconds: int) -> str:
+        """The rows available `microseconds` before the time of asking."""
+        return f"OVER (PARTITION BY {self._partition} ORDER BY {_AT} RANGE BETWEEN UNBOUNDED PRECEDING AND {_before(microseconds)})"
+
+    def _within(self, part: Asked) -> str:
+        """The rows of the window; with a hop, of the longest it can be."""
+        first = part.offset + part.window + part.hop - 1
+        return f"OVER (PARTITION BY {self._partition} ORDER BY {_AT} RANGE BETWEEN {first}L PRECEDING AND {_before(part.offset)})"
+
+    def _bucket(self, part: Asked) -> str:
+        """The number of the hop whose end hides an event, and the number of the hop at which the window of a request begins."""
+        hiding = f"(-({_floored(f'-{_AT}', part.hop)}) div {part.hop}L)"
+        return f"CASE WHEN {ROW} IS NULL THEN {hiding} ELSE {self._begin(part)} div {part.hop}L END"
+
+    def _gone(self, part: Asked) -> str:
+        """The rows that were available already when the window began."""
+        if not part.hop:
+            return self._until(part.offset + part.window)
+        order = f"PARTITION BY {self._partition} ORDER BY {self._bucket(part)}"
+        return f"OVER ({order} RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+
+    def _since(self, part: Asked) -> str:
+        """The rows that became available after the window began, up to the end of time."""
+        if part.hop:
+            order = f"PARTITION BY {self._partition} ORDER BY -{self._bucket(part)}"
+            return f"OVER ({order} RANGE BETWEEN UNBOUNDED PRECEDING AND 1L PRECEDING)"
+        reach = part.offset + part.window - 1
+        return f"OVER (PARTITION BY {self._partition} ORDER BY -{_AT} RANGE BETWEEN UNBOUNDED PRECEDING AND {reach}L FOLLOWING)"
+
+    def _begin(self, part: Asked) -> str:
+        """The instant at which the window of a request begins; that instant is outside."""
+        exact = f"({_AT} - {part.offset + part.window}L)"
+        return _floored(exact, part.hop) if part.hop else exact
+
+    # Parts.
+
+    def _columns(self, part: Asked) -> dict[str, str]:
+        """Return feature name to expression."""
+        if part.kind == "latest":
+            return self._latest(part)
+        return {part.name: self._window(part)}
+
+    def _ordered(self, *first: str) -> list[str]:
+        """Return the total order of events: the given aliases, the tie-breaker, then all values by name; missing first."""
+        rest = sorted(alias for alias in self._events.types if alias not in self._keys)
+        return list(dict.fromkeys([*first, *self._source.tie_breaker, *rest]))
+
+    def _latest(self, part: Asked) -> dict[str, str]:
+        order = self._ordered(self._source.event_time, self._source.available_at)
+        fields = ", ".join(f"'{alias}', {quoted(alias)}" for alias in order)
+        key = self._mark(f"named_struct({fields})")
+        newest = f"max({key}) {self._until(part.offset)}"
+        age = f"({_AT} - {part.offset}L - ({newest}).{quoted(self._source.event_time)})"
+        columns = {}
+        for name, alias in part.outputs.items():
+            value = quoted(alias) if alias in self._keys else f"({newest}).{quoted(alias)}"
+            columns[name] = f"CASE WHEN {age} <= {part.max_age}L THEN {value} END"
+        return columns
+
+    def _window(self, part: Asked) -> str:
+        column, dtype = self._column(part.column), self._type(part.column)
+        whole = dtype == pl.Int64()
+        match part.aggregate:
+            case "count":
+                return self._total("count", column, part)
+            case "sum" | "mean" if whole:
+                total, count = self._total("sum", column, part), self._total("count", column, part)
+                return f"CASE WHEN {count} > 0 THEN {total if part.aggregate == 'sum' else f'CAST({total} AS DOUBLE) / {count}'} END"
+            case "ratio":
+                return self._ratio(part, column)
+            case "first":
+                return self._first(part)
+            case "last" | "last_k":
+                return self._last(part)
+            case "approx_distinct":
+                return self._distinct(part, column, dtype)
+        return self._folded(part, column)
+
+    def _column(self, alias: str) -> str:
+        """Return a column that has values in events only."""
+        return self._mark(quoted(alias)) if alias in self._keys else quoted(alias)
+
+    def _type(self, alias: str) -> pl.DataType:
+        return self._events.types[alias]
+
+    def _total(self, aggregate: str, column: str, part: Asked) -> str:
+        """Return a total over the window as the difference of two running totals."""
+        return f"(coalesce({aggregate}({column}) {self._until(part.offset)}, 0L) - coalesce({aggregate}({column}) {self._gone(part)}, 0L))"
+
+    def _ratio(self, part: Asked, column: str) -> str:
+        other = self._column(part.denominator)
+        above, below = f"CASE WHEN {other} IS NOT NULL THEN {column} END", f"CASE WHEN {column} IS NOT NULL THEN {other} END"
+        sums = [
+            f"CAST({self._total('sum', one, part)} AS DOUBLE)" if self._type(alias) == pl.Int64() else self._sum(one, part)
+            for one, alias in ((above, part.column), (below, part.denominator))
+        ]
+        return f"CASE WHEN {sums[1]} <> 0D THEN {sums[0]} / {sums[1]} END"
+
+    def _sum(self, column: str, part: Asked) -> str:
+        if part.hop:
+            return f"aggregate({self._gathered(column, part)}, 0D, (total, one) -> total + one.value)"
+        return f"sum({column}) {self._within(part)}"
+
+    def _gathered(self, column: str, part: Asked) -> str:
+        """Return the values of a window with hops as an array of {at, value}."""
+        pairs = f"CASE WHEN {column} IS NOT NULL THEN named_struct('at', {_AT}, 'value', {column}) END"
+        return f"filter(collect_list({pairs}) {self._within(part)}, one -> one.at > {self._begin(part)})"
+
+    def _folded(self, part: Asked, column: str) -> str:
+        """Return an aggregate that walks through the rows of each window."""
+        name = {"sum": "sum", "mean": "avg", "min": "min", "max": "max", "var": "var_samp", "std": "stddev_samp"}[part.aggregate]
+        if not part.hop:
+            return f"{name}({column}) {self._within(part)}"
+        values = self._gathered(column, part)
+        array = f"transform({values}, one -> one.value)"
+        if name in {"min", "max"}:
+            return f"array_{name}({array})"
+        total = f"aggregate({values}, 0D, (total, one) -> total + one.value)"
+        if name in {"sum", "avg"}:
+            return f"CASE WHEN size({values}) > 0 THEN {total}{f' / size({values})' if name == 'avg' else ''} END"
+        start = "named_struct('n', 0D, 'mean', 0D, 'rest', 0D)"
+        step = (  # Welford: the mean moves first, the sum of squares follows
+            "(so, one) -> named_struct('n', so.n + 1D, 'mean', so.mean + (one.value - so.mean) / (so.n + 1D), "
+            "'rest', so.rest + (one.value - so.mean) * (one.value - so.mean) * so.n / (so.n + 1D))"
+        )
+        variance = f"aggregate({values}, {start}, {step}, so -> CASE WHEN so.n > 1D THEN so.rest / (so.n - 1D) END)"
+        return f"sqrt({variance})" if name == "stddev_samp" else variance
+
+    def _distinct(self, part: Asked, column: str, dtype: pl.DataType) -> str:
+        one = f"({column} + 0D)" if dtype == pl.Float64() else column  # negative zero is zero
+        if part.hop:
+            found = f"array_distinct(transform({self._gathered(one, part)}, one -> one.value))"
+        else:
+            found = f"collect_set({one}) {self._within(part)}"
+        refusal = f"raise_error('feature {part.name} has a window with more than {_EXACT_DISTINCT_MAX} distinct values')"
+        return f"CASE WHEN size({found}) <= {_EXACT_DISTINCT_MAX} THEN CAST(size({found}) AS BIGINT) ELSE CAST({refusal} AS BIGINT) END"
+
+    def _first(self, part: Asked) -> str:
+        value = quoted(part.column)
+        order = self._ordered(self._source.available_at, self._source.event_time)
+        fields = ", ".join(f"'{place}', {quoted(alias)}" for place, alias in enumerate(order))
+        chosen = f"'at', {quoted(self._source.available_at)}, 'value', {value}"
+        key = self._mark(f"CASE WHEN {value} IS NOT NULL THEN named_struct({fields}, {chosen}) END")
+        oldest = f"(min({key}) {self._since(part)})"
+        return f"CASE WHEN {oldest}.at <= {_AT} - {part.offset}L THEN {oldest}.value END"
+
+    def _last(self, part: Asked) -> str:
+        """Return the k-th value from the end: each event brings along what came k - 1 events before it."""
+        column = quoted(part.column)
+        order = self._ordered(self._source.available_at, self._source.event_time)
+        chosen = f"CASE WHEN {column} IS NOT NULL THEN named_struct('at', {quoted(self._source.available_at)}, 'value', {column}) END"
+        if part.position > 1:
+            ordering = ", ".join(quoted(alias) for alias in order)
+            chosen = f"lag({chosen}, {part.position - 1}) IGNORE NULLS OVER (PARTITION BY {self._partition} ORDER BY {ordering})"
+        fields = ", ".join(f"'{place}', {quoted(alias)}" for place, alias in enumerate(order))
+        key = self._mark(f"CASE WHEN {column} IS NOT NULL THEN named_struct({fields}, 'chosen', {chosen}) END")
+        newest = f"(max({key}) {self._until(part.offset)}).chosen"
+        return f"CASE WHEN {newest}.at > {self._begin(part)} THEN {newest}.value END"
+
+    def _mark(self, sql: str) -> str:
+        """Return the column under which events carry a value that is computed before requests join them."""
+        for name, known in self._marks.items():
+            if known == sql:
+                return name
+        name = f"__mark_{len(self._marks)}"
+        self._marks[name] = sql
+        return name
+
+
+def _before(microseconds: int) -> str:
+    return f"{microseconds}L PRECEDING" if microseconds else "CURRENT ROW"
+
+
+def _floored(sql: str, step: int) -> str:
+    """Return the last multiple of a step at or before an instant."""
+    return f"(({sql}) - pmod({sql}, {step}L))"
+
+
+def whole_totals(parts: list[Asked], types: Mapping[str, pl.DataType]) -> list[tuple[str, str]]:
+    """Return (feature, alias) for every running total of whole numbers, which must not leave 64 bits."""
+    found = []
+    for part in parts:
+        if part.aggregate in {"sum", "mean", "ratio"}:
+            for alias in (part.column, part.denominator):
+                if alias and types[alias] == pl.Int64():
+                    found.append((part.name, alias))
+    return found
