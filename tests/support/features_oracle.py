@@ -41,7 +41,7 @@ def order(row: Row, aliases: list[str]) -> list[tuple[bool, Any]]:
     return [(row[alias] is not None, 0 if row[alias] is None else row[alias]) for alias in aliases]
 
 
-def aggregate(part: Window, rows: list[Row]) -> Any:
+def aggregate(part: Window, rows: list[Row]) -> Any:  # noqa: PLR0911 - one return for each aggregate
     if part.aggregate == Aggregate.RATIO:
         both = [row for row in rows if row[part.column] is not None and row[part.denominator] is not None]
         below = math.fsum(row[part.denominator] for row in both)

@@ -18,6 +18,7 @@ from gateline.features.model import (
     Leak,
     LeakKind,
 )
+from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
 from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
 
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate", "Aggregation", "Entity", "EventSource", "FeatureColumn", "FeatureKind", "FeatureSet", "FeatureSetVersion",
-    "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "OnDemandView", "Plan",
-    "WindowView", "compute", "find_leaks", "instant", "set_from_dict", "version_from_dict",
+    "Aggregate", "Aggregation", "Change", "Entity", "Entry", "EventSource", "Extent", "FeatureColumn", "FeatureKind", "FeatureSet",
+    "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark",
+    "OnDemandView", "OnlineStore", "Plan", "SqliteOnlineStore", "WindowView", "compute", "find_leaks", "instant", "new_revision",
+    "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 

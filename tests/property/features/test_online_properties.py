@@ -63,6 +63,7 @@ def check(view: Any, state: Any, blob: bytes | None, known: list[dict[str, Any]]
     assert {name: (values[name], value) for name, value in wanted.items() if not same(values[name], value)} == {}
 
 
+@settings(max_examples=40)
 @given(st.sampled_from([EXACT, HOPPING, NEWEST, TABLE]), rows, st.data())
 def test_any_order_any_batches_and_any_repetition_give_what_all_events_say(view, rows, data):
     state, blob = state_of(view), None
@@ -75,6 +76,7 @@ def test_any_order_any_batches_and_any_repetition_give_what_all_events_say(view,
         check(view, state, blob, rows, t)
 
 
+@settings(max_examples=40)
 @given(st.sampled_from([EXACT, HOPPING, NEWEST, TABLE]), rows, st.integers(0, 5), st.data())
 def test_events_delivered_within_lateness_leave_every_time_that_is_answered_right(view, rows, lateness, data):
     state, blob = state_of(view), None
