@@ -19,6 +19,7 @@ from gateline.features.model import (
     Leak,
     LeakKind,
 )
+from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
 from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
 
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Entity", "EventSource", "FeatureColumn", "FeatureKind",
-    "FeatureMarks", "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak",
-    "LeakKind", "LookupView", "Marks", "OnDemandView", "Plan", "WindowView", "compute", "find_leaks", "instant", "set_from_dict",
-    "version_from_dict",
+    "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Change", "Entity", "Entry", "EventSource", "Extent",
+    "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt",
+    "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Marks", "OnDemandView", "OnlineStore", "Plan", "SqliteOnlineStore",
+    "WindowView", "compute", "find_leaks", "instant", "new_revision", "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 

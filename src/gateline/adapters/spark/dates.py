@@ -101,7 +101,7 @@ def written(args: list[Value], _: pl.DataType) -> str:
 
 
 def _reader(value: Value, text: str) -> Callable[[str], str]:
-    pieces = _pieces(text, {one: "" for one in _DIGITS})
+    pieces = _pieces(text, dict.fromkeys(_DIGITS, ""))
     order = [directive for directive, _ in pieces if directive]
     if len(set(order)) != len(order) or not {"Y", "m", "d"} <= set(order) or ("H" in order) != ("M" in order):
         unsupported(f"the format {text!r}", "Name %Y, %m, %d and, for times, %H and %M, each once.")

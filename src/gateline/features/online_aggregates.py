@@ -1,0 +1,238 @@
+"""Aggregates in two steps: values become a summary, and summaries of neighbouring spans become the aggregate of all their values.
+
+Nothing is lost between the steps: whole numbers stay whole, and a sum of fractions is kept as a few numbers whose exact sum it is
+(J. R. Shewchuk, Adaptive Precision Floating-Point Arithmetic, 1997), so tiles give what the events themselves would give.
+`plan.Aggregate` says what each aggregate means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gateline.features.plan import Aggregate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from gateline.features.plan import Window
+
+DISTINCT_MAX = 256
+_SMALLEST = DISTINCT_MAX + 1  # one more tells whether there are more
+Summary = Any
+_DIGITS_EXACT = 1 << 62
+
+
+def summary(window: Window, values: Any, denominators: Sequence[Any] = (), *, exact: bool = False) -> Summary:
+    """Return what is kept of values in order of availability, without missing ones; it can be packed by msgpack.
+
+    Args:
+        window: The feature.
+        values: A sequence or an array of values that are not missing.
+        denominators: For a ratio, the second value of each row; only rows that have both are given.
+        exact: Keep a sum of fractions exactly, for a summary that will be added to others; otherwise it is rounded once.
+    """
+    return _SUMMARIES[Aggregate(window.aggregate)](window, values, denominators, exact)
+
+
+def value(window: Window, parts: Sequence[Summary]) -> Any:
+    """Return the aggregate over summaries, which follow one another in time."""
+    return _VALUES[Aggregate(window.aggregate)](window, parts)
+
+
+def value_hash(item: Any) -> int:
+    """Return 64 bits that stand for a value, evenly spread: the first 8 bytes of the BLAKE2b-64 of its canonical bytes.
+
+    Whole numbers are 8 bytes little-endian, fractions IEEE 754, booleans one byte, texts UTF-8.
+    """
+    if isinstance(item, bool):
+        content = b"\x01" if item else b"\x00"
+    elif isinstance(item, int):
+        content = item.to_bytes(8, "little", signed=True)
+    elif isinstance(item, float):
+        content = struct.pack("<d", item + 0.0)
+    else:
+        content = str(item).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def _whole(values: Sequence[Any]) -> bool:
+    return not values or isinstance(values[0], int)
+
+
+def _total(values: Sequence[Any], *, exact: bool = False) -> Any:
+    """Return the sum: a whole number (as text beyond 63 bits), or fractions that add up to it."""
+    if _whole(values):
+        return _packed(sum(values))
+    return _partials(values) if exact else [math.fsum(values)]
+
+
+def _array_total(values: npt.NDArray[np.int64]) -> int | str:
+    """Return the exact sum of whole numbers; 64 bits are used where they cannot overflow."""
+    largest = max(int(values.max()), -int(values.min()))
+    return _packed(int(values.sum()) if largest * len(values) < _DIGITS_EXACT else sum(values.tolist()))
+
+
+def _total_of_squares(values: Sequence[int]) -> int | str:
+    return _packed(sum(one * one for one in values))
+
+
+def _packed(number: int) -> int | str:
+    return number if -_DIGITS_EXACT < number < _DIGITS_EXACT else str(number)
+
+
+def _partials(values: Iterable[float]) -> list[float]:
+    """Return few numbers that do not overlap and whose exact sum is that of the values."""
+    partials: list[float] = []
+    for one in values:
+        carried, kept = one, 0
+        for other in partials:
+            large, small = (carried, other) if abs(carried) >= abs(other) else (other, carried)
+            high = large + small
+            low = small - (high - large)
+            if low:
+                partials[kept] = low
+                kept += 1
+            carried = high
+        partials[kept:] = [carried]
+    return partials
+
+
+def _sum(totals: Iterable[Any]) -> Any:
+    """Return the sum of what `_total` made, rounded once."""
+    fractions: list[float] = []
+    whole = 0
+    for total in totals:
+        if isinstance(total, list):
+            fractions += total
+        else:
+            whole += int(total)
+    return math.fsum(fractions) + whole if fractions else whole
+
+
+def _listed(values: Any) -> Sequence[Any]:
+    return list(values.tolist()) if isinstance(values, np.ndarray) else values
+
+
+def _sum_summary(_window: Window, values: Any, _below: Sequence[Any], exact: bool) -> Summary:
+    if isinstance(values, np.ndarray) and values.dtype == np.int64:
+        return [len(values), _array_total(values)]
+    return [len(values), _total(_listed(values), exact=exact)]
+
+
+def _variance_summary(_window: Window, values: Any, _below: Sequence[Any], _exact: bool) -> Summary:
+    values = _listed(values)
+    return [len(values), _total(values), _total_of_squares(values)] if _whole(values) else _moments(values)
+
+
+def _min_summary(_window: Window, values: Any, _below: Sequence[Any], _exact: bool) -> Summary:
+    if isinstance(values, np.ndarray):
+        return [values.min().item()]
+    return [min(values)] if values else []
+
+
+def _max_summary(_window: Window, values: Any, _below: Sequence[Any], _exact: bool) -> Summary:
+    if isinstance(values, np.ndarray):
+        return [values.max().item()]
+    return [max(values)] if values else []
+
+
+def _ratio_summary(_window: Window, values: Any, below: Sequence[Any], exact: bool) -> Summary:
+    return [len(values), _total(values, exact=exact), _total(below, exact=exact)]
+
+
+def _sum_value(_window: Window, parts: Sequence[Summary]) -> Any:
+    return _sum(part[1] for part in parts) if any(part[0] for part in parts) else None
+
+
+def _mean_value(_window: Window, parts: Sequence[Summary]) -> float | None:
+    count = sum(part[0] for part in parts)
+    return float(_sum(part[1] for part in parts) / count) if count else None
+
+
+def _std_value(window: Window, parts: Sequence[Summary]) -> float | None:
+    variance = _variance(window, parts)
+    return None if variance is None else math.sqrt(variance)
+
+
+def _ratio_value(_window: Window, parts: Sequence[Summary]) -> float | None:
+    below = _sum(part[2] for part in parts)
+    return float(_sum(part[1] for part in parts) / below) if below else None
+
+
+def _moments(values: Sequence[float]) -> list[Any]:
+    """Return count, mean and the sum of squared deviations from it."""
+    mean = math.fsum(values) / len(values)
+    return [len(values), mean, math.fsum((one - mean) ** 2 for one in values)]
+
+
+def _variance(_window: Window, parts: Sequence[Any]) -> float | None:
+    """Return the variance over n - 1 (T. F. Chan et al., Updating Formulae and a Pairwise Algorithm, 1979)."""
+    parts = [part for part in parts if part[0]]
+    count: int = sum(part[0] for part in parts)
+    if count < 2:
+        return None
+    if all(isinstance(part[2], int | str) for part in parts):
+        total, squares = (sum(int(part[place]) for part in parts) for place in (1, 2))
+        return float((count * squares - total * total) / (count * (count - 1)))
+    seen, mean, deviations = 0, 0.0, 0.0
+    for number, its_mean, its_deviations in parts:
+        delta = its_mean - mean
+        both = seen + number
+        deviations += its_deviations + delta * delta * seen * number / both
+        mean += delta * number / both
+        seen = both
+    return deviations / (count - 1)
+
+
+def _kth_last(window: Window, parts: Sequence[Any]) -> Any:
+    position, skipped = window.position, 0
+    for part in reversed(parts):
+        if skipped + len(part) >= position:
+            return part[len(part) - (position - skipped)]
+        skipped += len(part)
+    return None
+
+
+def _distinct(_window: Window, parts: Sequence[Any]) -> int:
+    """Return the number of distinct values, estimated from the smallest hashes beyond 256 (k minimum values, Bar-Yossef et al., 2002)."""
+    smallest: list[int] = sorted({one for part in parts for one in part})
+    if len(smallest) <= DISTINCT_MAX:
+        return len(smallest)
+    return round((DISTINCT_MAX - 1) * float(1 << 64) / (smallest[DISTINCT_MAX - 1] + 1))
+
+
+_SUMMARIES: Mapping[Aggregate, Callable[[Window, Any, Sequence[Any], bool], Summary]] = {
+    Aggregate.COUNT: lambda _window, values, _below, _exact: len(values),
+    Aggregate.SUM: _sum_summary,
+    Aggregate.MEAN: _sum_summary,
+    Aggregate.VAR: _variance_summary,
+    Aggregate.STD: _variance_summary,
+    Aggregate.MIN: _min_summary,
+    Aggregate.MAX: _max_summary,
+    Aggregate.FIRST: lambda _window, values, _below, _exact: list(_listed(values[:1])),
+    Aggregate.LAST: lambda _window, values, _below, _exact: list(_listed(values[-1:])),
+    Aggregate.LAST_K: lambda window, values, _below, _exact: list(_listed(values[-window.position :])),
+    Aggregate.APPROX_DISTINCT: lambda _window, values, _below, _exact: sorted({value_hash(one) for one in _listed(values)})[:_SMALLEST],
+    Aggregate.RATIO: _ratio_summary,
+}
+_VALUES: Mapping[Aggregate, Callable[[Window, Sequence[Summary]], Any]] = {
+    Aggregate.COUNT: lambda _window, parts: sum(parts),
+    Aggregate.SUM: _sum_value,
+    Aggregate.MEAN: _mean_value,
+    Aggregate.VAR: _variance,
+    Aggregate.STD: _std_value,
+    Aggregate.MIN: lambda _window, parts: min((part[0] for part in parts if part), default=None),
+    Aggregate.MAX: lambda _window, parts: max((part[0] for part in parts if part), default=None),
+    Aggregate.FIRST: lambda _window, parts: next((part[0] for part in parts if part), None),
+    Aggregate.LAST: lambda _window, parts: next((part[-1] for part in reversed(parts) if part), None),
+    Aggregate.LAST_K: _kth_last,
+    Aggregate.APPROX_DISTINCT: _distinct,
+    Aggregate.RATIO: _ratio_value,
+}

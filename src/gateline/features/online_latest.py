@@ -1,0 +1,173 @@
+"""The state of latest values and lookups: the rows of a key that are the newest at some time from the horizon on."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateline.features.online_state import EVERYTHING, Reading, Taken, check_kinds, decode, encode, order_of, place_of, refuse_early
+from gateline.features.plan import Latest, Lookup
+from gateline.kernel.clock import SECOND, Instant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateline.features.online_rows import Event
+    from gateline.features.views import LatestView, LookupView
+
+_NUMBERS_MAX = 63
+_ONE_TAKEN = Taken(taken=1)
+
+
+class _Row(NamedTuple):
+    """A row: its times, its features, and packed values that only order rows of equal times."""
+
+    event_time: Instant
+    available_at: Instant
+    features: tuple[Any, ...]
+    order: bytes
+
+
+@cache
+def _layout(kinds: str) -> struct.Struct:
+    """Return the layout of horizon, event time, availability, a bit for each missing number, and the numbers."""
+    return struct.Struct("<qqqQ" + "".join({"i": "q", "f": "d"}[kind] for kind in kinds if kind != "o"))
+
+
+class LatestState:
+    """Rows of a key of which each newer one became available later; see `State`.
+
+    A blob begins with the number of features and the kind of each, then the newest row's numbers in a fixed layout (so that reading them
+    takes a microsecond); behind it, by msgpack, what of the newest row is no number, what orders it, and the older rows, newest first.
+    """
+
+    def __init__(self, view: LatestView | LookupView) -> None:
+        (part,) = view.parts
+        assert isinstance(part, Latest | Lookup)  # noqa: S101 - what both kinds of view compile to
+        outputs = part.outputs
+        self.features = tuple(outputs)
+        columns = tuple(outputs.values())
+        ordering = order_of(view.source, part.keys)
+        self.carried = (*columns, *(alias for alias in ordering if alias not in columns))
+        self._order = tuple(self.carried.index(alias) for alias in ordering)
+        self._count = len(columns)
+        self._offset = part.offset_seconds * SECOND if isinstance(part, Latest) else 0
+        self._age_max = part.max_age_seconds * SECOND if isinstance(part, Latest) else EVERYTHING * 2
+        self._nothing = (None,) * self._count
+        self._empty = Reading(self._nothing, None, None, stale=False)
+
+    def merge(
+        self,
+        blob: bytes | None,
+        events: Sequence[Event],
+        kinds: tuple[str, ...],
+        horizon: Instant,
+        covered: Instant | None,  # noqa: ARG002 - nothing is ever closed
+    ) -> tuple[bytes | None, Taken]:
+        """Return the state with the events taken in; see `State`."""
+        end = 3 + self._count
+        fresh = [_Row(event[0], event[1], event[3:end], encode(event[end:])) for event in events]
+        if blob is None:
+            if len(fresh) == 1:
+                return self._packed(kinds, horizon, fresh), _ONE_TAKEN
+            old: list[_Row] = []
+        else:
+            before, old = self._unpacked(blob)
+            horizon = max(horizon, before)
+            if events:
+                check_kinds(self.features, _kinds(blob), _shown(kinds[: self._count]))
+        rows = self._newest([*old, *fresh], horizon - self._offset)
+        kept = {id(row) for row in rows}
+        taken = sum(id(row) in kept for row in fresh)
+        result = Taken(taken=taken, known=len(fresh) - taken)
+        if not rows or (not taken and len(rows) == len(old)):
+            return None, result
+        return self._packed(kinds or tuple(_kinds(blob or b"")), horizon, rows), result
+
+    def read(self, blob: bytes, t: Instant) -> Reading:
+        """Return the features at `t`; see `State`."""
+        end = 2 + (blob[0] | blob[1] << 8)
+        kinds = blob[2:end].decode()
+        layout = _layout(kinds)
+        horizon, event_time, available_at, missing, *numbers = layout.unpack_from(blob, end)
+        if t < horizon:
+            refuse_early(t, horizon)
+        cut = t - self._offset
+        if cut < available_at:
+            return self._older(blob, cut)
+        if cut - event_time > self._age_max:
+            return Reading(self._nothing, event_time, available_at, True)
+        if missing or "o" in kinds:
+            numbers = self._features(blob, kinds, numbers, missing)
+        return Reading(tuple(numbers), event_time, available_at, False)
+
+    def empty(self) -> Reading:
+        """Return what an entity has of which nothing is known."""
+        return self._empty
+
+    def _older(self, blob: bytes, cut: Instant) -> Reading:
+        """Return the features of the newest row that was available at `cut`, which is not the newest of all."""
+        for row in self._unpacked(blob)[1]:
+            if row.available_at <= cut:
+                stale = cut - row.event_time > self._age_max
+                return Reading(self._nothing if stale else row.features, row.event_time, row.available_at, stale)
+        return self._empty
+
+    def _features(self, blob: bytes, kinds: str, numbers: list[Any], missing: int) -> list[Any]:
+        """Return the newest row's features, with what is missing and what is no number in its place."""
+        others = iter(decode(blob[2 + len(kinds) + _layout(kinds).size :])[0] if "o" in kinds else ())
+        found = iter([None if missing >> place & 1 else number for place, number in enumerate(numbers)])
+        return [next(others) if kind == "o" else next(found) for kind in kinds]
+
+    def _packed(self, kinds: tuple[str, ...], horizon: Instant, rows: list[_Row]) -> bytes:
+        """Return the blob of rows, newest first."""
+        first = rows[0]
+        shown = _shown(kinds[: self._count])
+        numbers: list[Any] = []
+        others: list[Any] = []
+        missing = 0
+        for kind, feature in zip(shown, first.features, strict=True):
+            if kind == "o":
+                others.append(feature)
+            else:
+                if feature is None:
+                    missing |= 1 << len(numbers)
+                numbers.append(feature or 0)
+        head = _layout(shown).pack(horizon, first.event_time, first.available_at, missing, *numbers)
+        return b"".join((len(shown).to_bytes(2, "little"), shown.encode(), head, encode([others, first.order, rows[1:]])))
+
+    def _unpacked(self, blob: bytes) -> tuple[Instant, list[_Row]]:
+        """Return horizon and rows, newest first."""
+        kinds = _kinds(blob)
+        layout = _layout(kinds)
+        horizon, event_time, available_at, missing, *numbers = layout.unpack_from(blob, 2 + len(kinds))
+        _, order, older = decode(blob[2 + len(kinds) + layout.size :])
+        first = _Row(event_time, available_at, tuple(self._features(blob, kinds, numbers, missing)), order)
+        return horizon, [first, *(_Row(row[0], row[1], tuple(row[2]), row[3]) for row in older)]
+
+    def _newest(self, rows: list[_Row], cut: Instant) -> list[_Row]:
+        """Return the rows that are the newest at some time from `cut` on, newest first. Of equal rows, the first stays."""
+        rows.sort(key=self._place)
+        kept: list[_Row] = []
+        for row in reversed(rows):
+            if not kept or (row.available_at < kept[-1].available_at and kept[-1].available_at > cut):
+                kept.append(row)
+            elif row == kept[-1]:
+                kept[-1] = row  # a row that was there already is not taken again
+        return kept
+
+    def _place(self, row: _Row) -> tuple[int, int, list[tuple[bool, Any]]]:
+        values = [*row.features, *decode(row.order)]
+        return row.event_time, row.available_at, place_of([values[place] for place in self._order])
+
+
+@cache
+def _shown(kinds: tuple[str, ...]) -> str:
+    """Return the kinds as a blob names them; numbers beyond what the bits can mark as missing are packed as anything else."""
+    numbers = [place for place, kind in enumerate(kinds) if kind != "o"][_NUMBERS_MAX:]
+    return "".join("o" if place in numbers else kind for place, kind in enumerate(kinds))
+
+
+def _kinds(blob: bytes) -> str:
+    return blob[2 : 2 + (blob[0] | blob[1] << 8)].decode()

@@ -1,0 +1,209 @@
+"""Views that are kept online: taking events in and reading features, over any online store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gateline.features.online import Change, Mark
+from gateline.features.online_state import Reading, State, Taken, refuse_early, state_of
+from gateline.features.views import SourcedView, entity_of, view_fingerprint
+from gateline.kernel.clock import SECOND, Instant
+from gateline.kernel.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import polars as pl
+
+    from gateline.features.online import OnlineStore
+    from gateline.features.online_rows import Events
+    from gateline.features.plan import EventSource
+
+_ATTEMPTS = 50
+_ENTRIES_MAX = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OnlineView:
+    """A view as the online store keeps it: under its fingerprint, so that a changed definition never meets the values of another."""
+
+    view: SourcedView
+    fingerprint: str = field(default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", view_fingerprint(self.view))
+
+    @cached_property
+    def state(self) -> State:
+        """How the state of an entity is kept."""
+        return state_of(self.view)
+
+    @property
+    def source(self) -> EventSource:
+        """Where its events come from."""
+        return self.view.source
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Aliases of the entity key."""
+        return entity_of(self.view.entity).keys
+
+    def horizon(self, watermark: Instant, now: Instant) -> Instant:
+        """Return the earliest time that is still answered when events up to the watermark are known; clocks of sources may be ahead."""
+        return min(watermark, now) - self.source.lateness_seconds * SECOND
+
+
+class OnlineViews:
+    """Takes events into the online store and reads features from it.
+
+    Events are taken in by optimistic writes: states are read, merged and written back if nobody was faster, otherwise again. As merging
+    is idempotent and independent of order, writers never lose an event of each other, and a batch that was cut off can be sent again.
+
+    Args:
+        store: Where the state is kept.
+    """
+
+    def __init__(self, store: OnlineStore) -> None:
+        self.store = store
+
+    def take_in(
+        self, views: Sequence[OnlineView], frame: pl.DataFrame, now: Instant, *, covered: Instant | None = None
+    ) -> dict[str, Taken]:
+        """Take rows of one source into views of it; when it returns, they are durable.
+
+        Args:
+            views: Views that read the source.
+            frame: Rows of the source, every alias typed.
+            now: The time, in UTC microseconds.
+            covered: Instant up to which a backfill has delivered everything with these rows.
+
+        Returns:
+            Fingerprint to what became of the events.
+
+        Raises:
+            InvalidInput: the source names no event id, or a row lacks it.
+            StorageFull: there is no room; nothing of the rows was written, unless they were more than one commit holds.
+            Unavailable: the store does not answer, or others kept writing to the same entities.
+        """
+        from gateline.features.online_rows import events_of
+
+        events = {one.fingerprint: events_of(one.source, frame, one.keys, one.state.carried) for one in views}
+        result = {one.fingerprint: Taken() for one in views}
+        *parts, last = _parts(views, events)
+        for part in parts:
+            for fingerprint, taken in self._commit(part, events, now, None).items():
+                result[fingerprint] = Taken.total([result[fingerprint], taken])
+        # Only now has everything been delivered: tiles that are closed too early would lose what is still to come.
+        for fingerprint, taken in self._commit(last, events, now, covered).items():
+            result[fingerprint] = Taken.total([result[fingerprint], taken])
+        return result
+
+    def read(self, view: OnlineView, keys: Sequence[str], t: Instant) -> list[Reading]:
+        """Return the features of each entity at `t`, in order.
+
+        Args:
+            view: The view.
+            keys: Entity keys as text; see `key_text`.
+            t: UTC microseconds.
+
+        Raises:
+            InvalidInput: the store no longer answers for `t`.
+        """
+        read, empty = view.state.read, view.state.empty()
+        blobs = self.store.get_many(view.fingerprint, keys)
+        found = [empty if blob is None else read(blob, t) for blob in blobs]
+        if None in blobs:
+            self._check_horizon(view, t)
+        return found
+
+    def prune(self, view: OnlineView, now: Instant) -> int:
+        """Drop what no time can need any more, also of entities that have gone quiet; return how many states became smaller."""
+        watermark = self.store.mark(view.fingerprint).watermark
+        if watermark is None:
+            return 0
+        return sum(self._prune(view, keys, view.horizon(watermark, now)) for keys in _pages(self.store.keys(view.fingerprint)))
+
+    def _prune(self, view: OnlineView, keys: list[str], horizon: Instant) -> int:
+        mark = self.store.mark(view.fingerprint)
+        changes = []
+        for key, entry in zip(keys, self.store.entries(view.fingerprint, keys), strict=True):
+            if entry is not None:
+                blob, _ = view.state.merge(entry.blob, (), (), horizon, mark.covered)
+                if blob is not None:
+                    changes.append(Change(view.fingerprint, key, entry.revision, blob))
+        # A writer that was faster has pruned what it wrote; the rest waits for the next time.
+        return len(changes) if changes and self.store.commit(changes, {}) else 0
+
+    def _check_horizon(self, view: OnlineView, t: Instant) -> None:
+        """Refuse a time for which events of an entity without state may have been left out."""
+        horizon = self.store.mark(view.fingerprint).horizon
+        if horizon is not None and t < horizon:
+            refuse_early(t, horizon)
+
+    def _commit(
+        self, part: dict[OnlineView, list[str]], events: dict[str, Events], now: Instant, covered: Instant | None
+    ) -> dict[str, Taken]:
+        for _ in range(_ATTEMPTS):
+            changes: list[Change] = []
+            marks: dict[str, Mark] = {}
+            result: dict[str, Taken] = {}
+            for view, keys in part.items():
+                own = events[view.fingerprint]
+                before = self.store.mark(view.fingerprint)
+                after = before.advanced(Mark(watermark=own.newest, covered=covered))
+                if after.watermark is not None:
+                    after = after.advanced(Mark(horizon=view.horizon(after.watermark, now)))
+                if after != before:
+                    marks[view.fingerprint] = after
+                result[view.fingerprint] = self._merged(view, keys, own, before, after, changes)
+            if (not changes and not marks) or self.store.commit(changes, marks):
+                return result
+        raise Unavailable("Others keep writing to the same entities of the online store.", next_step="Send the events again.")
+
+    def _merged(self, view: OnlineView, keys: list[str], own: Events, before: Mark, after: Mark, changes: list[Change]) -> Taken:
+        """Add the changes of a view's entities; return what became of their events."""
+        if not keys or after.horizon is None:
+            return Taken()
+        horizon = after.horizon
+        merge, taken = view.state.merge, []
+        for key, entry in zip(keys, self.store.entries(view.fingerprint, keys), strict=True):
+            blob, its = merge(None if entry is None else entry.blob, own.by_key[key], own.kinds, horizon, before.covered)
+            taken.append(its)
+            if blob is not None:
+                changes.append(Change(view.fingerprint, key, None if entry is None else entry.revision, blob))
+        return Taken.total(taken)
+
+
+def _parts(views: Sequence[OnlineView], events: dict[str, Events]) -> Iterator[dict[OnlineView, list[str]]]:
+    """Yield views with entities so that no commit gets too large; usually all at once."""
+    part: dict[OnlineView, list[str]] = {}
+    room = _ENTRIES_MAX
+    for view in views:
+        part[view] = []
+        for key in events[view.fingerprint].by_key:
+            if not room:
+                yield part
+                part, room = {view: []}, _ENTRIES_MAX
+            part[view].append(key)
+            room -= 1
+    yield part
+
+
+def _pages(keys: Iterator[str]) -> Iterator[list[str]]:
+    page: list[str] = []
+    for key in keys:
+        page.append(key)
+        if len(page) == _ENTRIES_MAX:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def summary_of(reading: Reading, t: Instant) -> dict[str, Any]:
+    """Return age and state of a reading for JSON: `ok`, `stale` (older than the view allows) or `missing` (nothing known)."""
+    state = "stale" if reading.stale else "missing" if reading.available_at is None else "ok"
+    age = None if reading.event_time is None else (t - reading.event_time) / SECOND
+    return {"state": state, "age_seconds": age, "event_time": reading.event_time, "available_at": reading.available_at}
