@@ -8,7 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gateline.data.contracts.model import Break, ColumnRule, Compatibility, Contract, ContractOrigin, ContractVersion, Violation
+from gateline.data.contracts.model import (
+    Break,
+    ColumnRule,
+    Compatibility,
+    Contract,
+    ContractOrigin,
+    ContractState,
+    ContractVersion,
+    Violation,
+)
 from gateline.data.keeping import Pin, Reconstruction, Vacuum, VacuumRequest
 from gateline.data.model import (
     Column,
@@ -38,7 +47,8 @@ if TYPE_CHECKING:
     from gateline.data.spool import Spool
 
 __all__ = [
-    "Break", "Column", "ColumnRule", "ColumnType", "Compatibility", "Contract", "ContractOrigin", "ContractVersion", "Contracts",
+    "Break", "Column", "ColumnRule", "ColumnType", "Compatibility", "Contract", "ContractOrigin", "ContractState", "ContractVersion",
+    "Contracts",
     "DatasetDiff", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance", "ReadOptions",
     "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "Spool", "StoredFile", "TableFile", "Tables", "Vacuum",
     "VacuumRequest", "Violation", "contract_from_dict", "contract_from_pandera", "contract_from_text", "contract_id", "contract_to_toml",

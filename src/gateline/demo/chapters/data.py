@@ -7,7 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateline.kernel.errors import NotFound
+import polars as pl
+
+from gateline.data import ContractState
+from gateline.kernel.errors import ContractBroken, IntegrityFailure, NotFound
+from gateline.sdk.contracts import accept_contract, infer_contract
 from gateline.sdk.data import register_dataset
 
 if TYPE_CHECKING:
@@ -48,3 +52,29 @@ def tell(stage: Stage) -> None:
         )
         more(f"raw file sha256 {version.raw_sha256[:16]}…, rows {version.logical_digest[:16]}…, version digest {version.digest[:16]}…")
         stage.facts.setdefault("datasets", {})[name] = version
+    _tell_contract(stage)
+
+
+def _tell_contract(stage: Stage) -> None:
+    """Agree on what the weather promises, and show a file that breaks it being refused."""
+    say, more, developer = stage.teller.say, stage.teller.more, stage.client("developer")
+    draft = infer_contract(developer, "weather", 1)
+    if draft.state is ContractState.DRAFT:
+        accept_contract(stage.client("validator"), draft.id, "What hourly weather at an airport can be.")
+    say(
+        f"{draft.id}: types, gaps, ranges and categories of {len(draft.contract.columns)} columns, drafted from the data by the developer, "
+        "accepted by the validator",
+        "ok",
+    )
+    path = stage.options.home / "broken-weather.csv"
+    hours = pl.read_csv(raw_files()["weather"], null_values=["NA", ""], infer_schema_length=None)
+    hours.with_columns(pl.when(pl.int_range(pl.len()) == 7).then(700.0).otherwise(pl.col("humid")).alias("humid")).write_csv(path)
+    try:
+        register_dataset(developer, "weather", path, source=SOURCE, licence=LICENCE, null_values=["NA", ""])
+    except ContractBroken as refused:
+        say("a weather file with a broken sensor is refused before anything reads it:", "no")
+        more(refused.message[:200])
+    else:
+        raise IntegrityFailure("A weather file that breaks its contract was taken.")
+    finally:
+        path.unlink(missing_ok=True)
