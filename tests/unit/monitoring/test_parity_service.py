@@ -9,8 +9,9 @@ import pytest
 
 from gateline.kernel.clock import DAY, HOUR, SimulatedClock, iso
 from gateline.kernel.errors import GatelineError, IntegrityFailure, InvalidInput, NotFound
-from gateline.monitoring import AlertState, Analysis, Parity, ParityPlan, State
+from gateline.monitoring import AlertState, Analysis, ParityPlan, State
 from gateline.monitoring.parity_model import RequestCounts
+from gateline.monitoring.parity_record import Comparisons
 from gateline.monitoring.parity_rules import is_sampled
 from gateline.serving import FeatureKind, FeatureSpec
 from gateline.serving.log import LogWriter
@@ -227,8 +228,10 @@ def test_a_day_waits_for_datasets_that_were_read_after_it_ended_and_then_has_no_
     clock.advance(86_400)
     assert shop.parity.reconcile() == 0
     shop.put("orders", shop.frames["orders"].reverse())
+    clock.advance(601)
     assert shop.parity.reconcile() == 0, "readings are still of yesterday"
     shop.close(3)
+    clock.advance(601)
     assert shop.parity.reconcile() == 1
     (run,) = shop.parity.runs(shop.name)
     assert run.state is State.NOT_ENOUGH_DATA
@@ -327,7 +330,7 @@ def test_two_writers_of_one_day_record_one_run(shop_everywhere, monkeypatch):
     shop.open()
     shop.serve(shop.day(shop.requests().with_columns(pl.col("size") + 1), 0))
     shop.close(0)
-    compute, other, turns = Parity._compare, shop.make(), []
+    compute, other, turns = Comparisons._compare, shop.make(), []
 
     def overtaken(self, actor, task):
         turns.append(actor)
@@ -335,7 +338,7 @@ def test_two_writers_of_one_day_record_one_run(shop_everywhere, monkeypatch):
             assert other.reconcile() == 1
         return compute(self, actor, task)
 
-    monkeypatch.setattr(Parity, "_compare", overtaken)
+    monkeypatch.setattr(Comparisons, "_compare", overtaken)
     mine = shop.parity.run("owner", shop.name)
     assert turns == ["owner", "gateline:parity"]
     assert shop.parity.runs(shop.name) == [mine]
