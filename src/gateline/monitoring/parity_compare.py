@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gateline.monitoring.model import FEATURE_PREFIX
-from gateline.monitoring.parity_model import LAGS_SECONDS, FeatureParity, Lag, ParityPlan, RequestCounts
+from gateline.monitoring.parity_model import LAGS_SECONDS, FeatureParity, Lag, Outcome, ParityPlan, RequestCounts
 from gateline.monitoring.parity_offline import Offline
-from gateline.monitoring.parity_rules import Outcome, compare_feature, estimate_lag, outcomes, sampled
+from gateline.monitoring.parity_rules import compare_feature, estimate_lag, outcomes, sampled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

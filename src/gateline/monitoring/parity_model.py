@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any
 
 from gateline.kernel.clock import iso
@@ -48,6 +49,15 @@ class ParityPlan:
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `monitoring.parity_plan_from_dict` gives the equal plan."""
         return asdict(self)
+
+
+class Outcome(IntEnum):
+    """How one request's value compares."""
+
+    AGREE = 0
+    MISMATCH = 1
+    MISSING = 2
+    EXTRA = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from gateline.kernel.clock import SECOND, Instant, iso
+from gateline.kernel.clock import SECOND, Instant
 from gateline.monitoring.model import State
-from gateline.monitoring.parity_model import FeatureParity, Lag, ParityPlan, RequestCounts, severity
+from gateline.monitoring.parity_model import FeatureParity, Lag, Outcome, ParityPlan, RequestCounts, severity
+from gateline.monitoring.parity_words import apart_sentence, feature_sentence
 from gateline.monitoring.windows import first_start
 
 if TYPE_CHECKING:
@@ -27,15 +27,6 @@ TOLERANCE = 1e-9
 EXAMPLES = 3
 _EXACT_MAX = 2.0**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Outcome(IntEnum):
-    """How one request's value compares."""
-
-    AGREE = 0
-    MISMATCH = 1
-    MISSING = 2
-    EXTRA = 3
 
 
 def is_sampled(entity: str, share: float) -> bool:
@@ -168,7 +159,7 @@ def compare_feature(
         name=name, compared=total, mismatch=counts[Outcome.MISMATCH], missing=counts[Outcome.MISSING], extra=counts[Outcome.EXTRA],
         smape=error, lag=lag, share=shares[worst], limit=limits[worst], kind=worst.name.lower(), state=state,
         examples=tuple(rows["prediction_id"].filter(outcome != Outcome.AGREE.value).head(EXAMPLES).to_list()),
-        reason=_sentence(name, worst, counts[worst], total, limits[worst], plan, error, lag),
+        reason=feature_sentence(name, worst, counts[worst], total, limits[worst], plan, error, lag),
     )  # fmt: skip
 
 
@@ -176,7 +167,7 @@ def judge_run(counts: RequestCounts, features: Sequence[FeatureParity], plan: Pa
     """Return the verdict on a run and its sentence: the worst feature decides; too few or too many unknown requests leave it open."""
     if counts.requests == 0:
         return State.NOT_ENOUGH_DATA, "No predictions in this interval."
-    apart = _apart(counts)
+    apart = apart_sentence(counts)
     if counts.sampled and counts.coverage < plan.coverage_min:
         return State.NOT_ENOUGH_DATA, (
             f"{counts.compared:,} of {counts.sampled:,} sampled requests ({counts.coverage:.1%}) were found offline; "
@@ -197,17 +188,6 @@ def judge_run(counts: RequestCounts, features: Sequence[FeatureParity], plan: Pa
             return state, f"{guilty[0].reason}{more}{apart}"
     nearest = max(features, key=severity)
     return State.OK, f"{len(features)} features agree over {counts.compared:,} requests; nearest to its limit is {nearest.reason}{apart}"
-
-
-def stale_sentence(read_at: Mapping[str, Instant], end: Instant) -> str:
-    """Return which datasets were last read before the interval ended, as a sentence; empty when all were read after it.
-
-    Args:
-        read_at: Dataset version id to when its source was read.
-        end: First instant after the interval.
-    """
-    old = [f"{version} was read at {iso(at)}" for version, at in sorted(read_at.items()) if at < end]
-    return f"{'; '.join(old)}, before the interval ends at {iso(end)}." if old else ""
 
 
 def _present(values: pl.Series) -> pl.Series:
@@ -255,56 +235,3 @@ def _state(shares: Mapping[Outcome, float], limits: Mapping[Outcome, float], pla
     if any(shares[kind] > limits[kind] for kind in limits):
         return State.ALERT
     return State.WARN if any(share > plan.warn_above for share in shares.values()) else State.OK
-
-
-_WORDS = {
-    Outcome.MISMATCH: "another value offline",
-    Outcome.MISSING: "no value served although there is one offline",
-    Outcome.EXTRA: "a value served although there is none offline",
-}
-
-
-def _sentence(name: str, kind: Outcome, count: int, rows: int, limit: float, plan: ParityPlan, error: float | None, lag: Lag | None) -> str:
-    share = count / rows if rows else 0.0
-    relation = ">" if share > limit else "<="
-    text = f"{name}: {kind.name.lower()} {share:.2%} {relation} {limit:.2%} ({count:,} of {rows:,} requests have {_WORDS[kind]}"
-    text += ")" if error is None else f"; SMAPE {error:.3g})"
-    if 0 < share <= limit and share > plan.warn_above:
-        text += f", above the {plan.warn_above:.2%} of a warning"
-    if lag is not None:
-        text += f"; {lag_words(lag)}"
-    return text + "."
-
-
-def lag_words(lag: Lag) -> str:
-    """Return what explains the mismatches, in words.
-
-    >>> lag_words(Lag(seconds=3600, share=0.98, rows=200))
-    '98% of 200 mismatches equal the value of 1 h earlier'
-    """
-    if lag.seconds is None:
-        return f"no earlier value, up to 1 d before, explains any of {lag.rows:,} mismatches"
-    return f"{lag.share:.0%} of {lag.rows:,} mismatches equal the value of {duration(lag.seconds)} earlier"
-
-
-def duration(seconds: int) -> str:
-    """Return a length of time in its largest whole unit.
-
-    >>> [duration(seconds) for seconds in (60, 900, 3600, 86400)]
-    ['1 min', '15 min', '1 h', '1 d']
-    """
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
-def _apart(counts: RequestCounts) -> str:
-    """Return what was counted apart, as a sentence; empty when nothing was."""
-    words = (
-        (counts.unknown, "of an entity that is unknown offline"),
-        (counts.unnamed, "without an entity"),
-        (counts.batched, "in batches under one entity"),
-    )
-    found = [f"{count:,} {what}" for count, what in words if count]
-    return f" Not compared: {', '.join(found)}." if found else ""

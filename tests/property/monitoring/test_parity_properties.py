@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateline.monitoring import ParityPlan, State
-from gateline.monitoring.parity_rules import Outcome, compare_feature, outcomes, smape
+from gateline.monitoring.parity_model import Outcome
+from gateline.monitoring.parity_rules import compare_feature, outcomes, smape
 
 PLAN = ParityPlan(feature_set="any", rows_min=1, mismatch_max=0.0, missing_max=0.0, extra_max=0.0)
 WHOLE = st.integers(-(2**53), 2**53)

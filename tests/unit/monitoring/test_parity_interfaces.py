@@ -139,7 +139,8 @@ def test_a_gate_that_demands_parity_follows_the_newest_run(shop):
     assert asked()[0] == "pass"
     facts = shop.parity.facts(shop.name)
     assert facts == shop.parity.facts(shop.name)
-    assert shop.parity.run("owner", shop.name, START, START + DAY // 2).state is not None
+    picked = shop.parity.run("owner", shop.name, START + DAY // 2, START + DAY + 1)
+    assert (picked.daily, picked.end) == (False, START + DAY + 1)
     assert shop.parity.facts(shop.name) == facts, "an interval that somebody picked does not decide a gate"
 
 

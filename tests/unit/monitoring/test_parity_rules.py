@@ -23,8 +23,8 @@ from gateline.monitoring.parity_rules import (
     outcomes,
     sampled,
     smape,
-    stale_sentence,
 )
+from gateline.monitoring.parity_words import stale_sentence
 
 PLAN = ParityPlan(feature_set="order_risk", rows_min=10)
 AGREE, MISMATCH, MISSING, EXTRA = range(4)

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from gateline.kernel.clock import DAY, HOUR, SimulatedClock, iso
-from gateline.kernel.errors import GatelineError, InvalidInput, NotFound
+from gateline.kernel.errors import GatelineError, IntegrityFailure, InvalidInput, NotFound
 from gateline.monitoring import AlertState, Analysis, ParityPlan, State
 from gateline.monitoring.parity_model import RequestCounts
+from gateline.monitoring.parity_record import Comparisons
 from gateline.monitoring.parity_rules import is_sampled
 from gateline.serving import FeatureKind, FeatureSpec
 from gateline.serving.log import LogWriter
@@ -227,8 +228,10 @@ def test_a_day_waits_for_datasets_that_were_read_after_it_ended_and_then_has_no_
     clock.advance(86_400)
     assert shop.parity.reconcile() == 0
     shop.put("orders", shop.frames["orders"].reverse())
+    clock.advance(601)
     assert shop.parity.reconcile() == 0, "readings are still of yesterday"
     shop.close(3)
+    clock.advance(601)
     assert shop.parity.reconcile() == 1
     (run,) = shop.parity.runs(shop.name)
     assert run.state is State.NOT_ENOUGH_DATA
@@ -305,6 +308,57 @@ def test_damage_in_one_endpoint_keeps_no_other_waiting_and_is_tried_again_later(
     clock.advance(601)
     assert shop.parity.reconcile() == 1
     assert shop.parity.runs("first")[0].state is State.NOT_ENOUGH_DATA
+
+
+def test_a_clock_set_back_does_not_keep_a_failed_endpoint_waiting(shop, clock):
+    shop.open()
+    shop.serve(shop.day(shop.requests(), 0))
+    shop.close(0)
+    (path,) = shop.datasets.table_paths(shop.datasets.get("readings"))
+    path.chmod(0o644)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(IntegrityFailure):
+        shop.parity.reconcile()
+    path.write_bytes(whole)
+    clock.advance(-86_400)
+    assert shop.parity.reconcile() == 1
+
+
+def test_two_writers_of_one_day_record_one_run(shop_everywhere, monkeypatch):
+    shop = shop_everywhere
+    shop.open()
+    shop.serve(shop.day(shop.requests().with_columns(pl.col("size") + 1), 0))
+    shop.close(0)
+    compute, other, turns = Comparisons._compare, shop.make(), []
+
+    def overtaken(self, actor, task):
+        turns.append(actor)
+        if len(turns) == 1:
+            assert other.reconcile() == 1
+        return compute(self, actor, task)
+
+    monkeypatch.setattr(Comparisons, "_compare", overtaken)
+    mine = shop.parity.run("owner", shop.name)
+    assert turns == ["owner", "gateline:parity"]
+    assert shop.parity.runs(shop.name) == [mine]
+    assert mine.created_by == "gateline:parity"
+    assert len(shop.entries("parity.run.recorded")) == 1
+    (alert,) = shop.monitoring.alerts(shop.name)
+    assert alert.windows == 1
+
+
+def test_days_begin_in_the_zone_of_the_plan_also_when_it_changes(shop):
+    shop.open(timezone="America/New_York")
+    shop.serve(shop.day(shop.requests(), 0))
+    shop.close(0)
+    shop.parity.reconcile()
+    (first,) = shop.parity.runs(shop.name)
+    assert (first.start, first.end) == (START - 20 * HOUR, START + 4 * HOUR)
+    shop.parity.set_plan("owner", shop.name, ParityPlan(feature_set="order_risk", sample_share=1.0))
+    assert shop.parity.status(shop.name)["next_start"] == iso(START)
+    assert shop.parity.reconcile() == 1
+    assert (shop.parity.runs(shop.name)[0].start, shop.parity.runs(shop.name)[0].state) == (START, State.OK)
 
 
 def test_a_dataset_whose_columns_changed_is_one_clear_error(shop):
