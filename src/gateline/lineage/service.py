@@ -46,6 +46,29 @@ class Lineage:
                 frontier = self._step(session, frontier, found, edges)
             return Graph(nodes=tuple(found.values()), edges=tuple(edges))
 
+    def descendants(self, node: Node) -> Graph:
+        """Return the node and everything that was derived from it, nearest first, at most 10,000 nodes."""
+        with self._records.read() as session:
+            found: dict[tuple[str, str], Node] = {(node.kind, node.id): self._labelled(session, node)}
+            edges: list[Edge] = []
+            frontier = [node]
+            while frontier and len(found) < _NODES_MAX:
+                frontier = self._step_down(session, frontier, found, edges)
+            return Graph(nodes=tuple(found.values()), edges=tuple(edges))
+
+    def _step_down(self, session: Session, frontier: list[Node], found: dict[tuple[str, str], Node], edges: list[Edge]) -> list[Node]:
+        """Follow the edges that begin in the frontier, and return the nodes met for the first time."""
+        keys = [(node.kind, node.id) for node in frontier]
+        query = select(EdgeRow).where(tuple_(EdgeRow.source_kind, EdgeRow.source_id).in_(keys)).order_by(EdgeRow.created_at)
+        fresh: list[Node] = []
+        for row in session.scalars(query).all():
+            key = (row.target_kind, row.target_id)
+            if key not in found:
+                found[key] = self._labelled(session, Node(kind=row.target_kind, id=row.target_id))
+                fresh.append(found[key])
+            edges.append(Edge(source=found[row.source_kind, row.source_id], target=found[key], relation=row.relation))
+        return fresh
+
     def _step(self, session: Session, frontier: list[Node], found: dict[tuple[str, str], Node], edges: list[Edge]) -> list[Node]:
         """Follow the edges that end in the frontier, and return the nodes met for the first time."""
         keys = [(node.kind, node.id) for node in frontier]
