@@ -14,6 +14,7 @@ import msgspec
 import polars as pl
 from polars.exceptions import PolarsError
 
+from gateline.data.model import ColumnType
 from gateline.features.expressions import INSTANT, typed
 from gateline.kernel.errors import InvalidInput
 
@@ -72,6 +73,27 @@ def source_rows(source: EventSource, rows: pl.LazyFrame) -> pl.LazyFrame:
             f"The rows do not fit source '{source.name}' of dataset '{source.dataset}': {str(error).strip().splitlines()[0]}.",
             next_step="Send rows of the dataset's schema, or register a new version of the set over the new schema.",
         ) from error
+
+
+DATASET_TYPES: Mapping[ColumnType, pl.DataType] = {
+    ColumnType.INT64: pl.Int64(),
+    ColumnType.FLOAT64: pl.Float64(),
+    ColumnType.STRING: pl.String(),
+    ColumnType.BOOLEAN: pl.Boolean(),
+    ColumnType.DATE: pl.Date(),
+    ColumnType.DATETIME: INSTANT,
+    ColumnType.NAIVE_DATETIME: pl.Datetime("us"),
+}
+
+
+def source_schema(source: EventSource, schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
+    """Return alias to type of a source over a dataset with this schema; raises as `source_rows` does."""
+    return dict(source_rows(source, pl.LazyFrame(schema=dict(schema))).collect_schema())
+
+
+def plain_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame in values that are packed as they are; see `key_text`."""
+    return frame.select(_plain(name, dtype) for name, dtype in frame.schema.items())
 
 
 def events_of(source: EventSource, frame: pl.DataFrame, keys: tuple[str, ...], carried: tuple[str, ...]) -> Events:

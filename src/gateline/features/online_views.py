@@ -111,12 +111,24 @@ class OnlineViews:
         Raises:
             InvalidInput: the store no longer answers for `t`.
         """
+        return self.read_each(view, keys, [t] * len(keys))
+
+    def read_each(self, view: OnlineView, keys: Sequence[str], times: Sequence[Instant]) -> list[Reading]:
+        """Return the features of each entity at a time of its own, in order; otherwise as `read`."""
         read, empty = view.state.read, view.state.empty()
         blobs = self.store.get_many(view.fingerprint, keys)
-        found = [empty if blob is None else read(blob, t) for blob in blobs]
         if None in blobs:
-            self._check_horizon(view, t)
-        return found
+            self._check_horizon(view, min(t for blob, t in zip(blobs, times, strict=True) if blob is None))
+        return [empty if blob is None else read(blob, t) for blob, t in zip(blobs, times, strict=True)]
+
+    def missing_shares(self, view: OnlineView, t: Instant) -> dict[str, float]:
+        """Return, for each feature, the share of entities that have no value at `t`; empty of no entities."""
+        entities, missing = 0, [0] * len(view.state.features)
+        for keys in _pages(self.store.keys(view.fingerprint)):
+            for reading in self.read(view, keys, t):
+                entities += 1
+                missing = [count + (value is None) for count, value in zip(missing, reading.values, strict=True)]
+        return {name: count / entities for name, count in zip(view.state.features, missing, strict=True)} if entities else {}
 
     def prune(self, view: OnlineView, now: Instant) -> int:
         """Drop what no time can need any more, also of entities that have gone quiet; return how many states became smaller."""

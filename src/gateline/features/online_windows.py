@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ _TYPES = {"i": np.int64, "f": np.float64}
 _ID_BYTES = 16
 _NEVER = -(1 << 62)
 _MANY = 64
+_FEW = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,17 @@ class _Column:
             return _Column("o", [self.data[place] for place in places], None)
         return _Column(self.kind, self.data[places], None if self.present is None else self.present[places])
 
+    def since(self, low: int) -> _Column:
+        return _Column(self.kind, self.data[low:], None if self.present is None else self.present[low:])
+
     def joined(self, values: list[Any]) -> _Column:
         """Return the column with values behind it."""
         if self.kind == "o":
             return _Column("o", [*self.data, *values], None)
+        if self.present is None and None not in values:
+            return _Column(self.kind, np.concatenate([self.data, np.array(values, dtype=_TYPES[self.kind])]), None)
         data = np.array([0 if one is None else one for one in values], dtype=_TYPES[self.kind])
         present = np.array([one is not None for one in values], dtype=np.bool_)
-        if self.present is None and present.all():
-            return _Column(self.kind, np.concatenate([self.data, data]), None)
         before = np.ones(len(self.data), dtype=np.bool_) if self.present is None else self.present
         return _Column(self.kind, np.concatenate([self.data, data]), np.concatenate([before, present]))
 
@@ -101,6 +106,11 @@ class _Kept:
         """Keep these events, in this order."""
         self.available, self.happened, self.ids = self.available[places], self.happened[places], self.ids[places]
         self.columns = [column.taken(places) for column in self.columns]
+
+    def cut(self, low: int) -> None:
+        """Leave out the first events."""
+        self.available, self.happened, self.ids = self.available[low:], self.happened[low:], self.ids[low:]
+        self.columns = [column.since(low) for column in self.columns]
 
     def packed(self) -> bytes:
         return encode([
@@ -215,9 +225,8 @@ class WindowState:
                 unique[event[2]] = min(other, event, key=self._place)
         if not unique or not len(kept.available):
             return list(unique.values()), known, conflicting
-        low = np.frombuffer(b"".join(unique), np.uint64).reshape(-1, 2)[:, 0]
         replaced = []
-        for place in np.flatnonzero(np.isin(kept.ids[:, 0], low)).tolist():
+        for place in _places(kept.ids, unique):
             identity = kept.ids[place].tobytes()
             if identity not in unique:
                 continue
@@ -238,10 +247,14 @@ class WindowState:
         return event[1], event[0], place_of(event[3:])
 
     def _add(self, kept: _Kept, fresh: list[Event]) -> None:
+        fresh.sort(key=itemgetter(1))
+        in_order = not len(kept.available) or fresh[0][1] > kept.available[-1]
         kept.available = np.concatenate([kept.available, np.array([event[1] for event in fresh], np.int64)])
         kept.happened = np.concatenate([kept.happened, np.array([event[0] for event in fresh], np.int64)])
         kept.ids = np.concatenate([kept.ids, np.frombuffer(b"".join(event[2] for event in fresh), np.uint64).reshape(-1, 2)])
         kept.columns = [column.joined([event[3 + place] for event in fresh]) for place, column in enumerate(kept.columns)]
+        if in_order and not self._ordering:
+            return
         order = np.argsort(kept.available, kind="stable")
         if self._ordering:
             self._break_ties(kept, order)
@@ -261,7 +274,7 @@ class WindowState:
         """Drop what ended at `bound` or earlier; return whether there was any."""
         low = int(kept.available.searchsorted(bound, side="right"))
         if low:
-            kept.select(np.arange(low, len(kept.available)))
+            kept.cut(low)
         gone = [number for number in kept.tiles if (number + 1) * self._hop <= bound]
         for number in gone:
             del kept.tiles[number]
@@ -281,7 +294,7 @@ class WindowState:
         for low, end in pairwise(edges):
             kept.tiles[int(numbers[low])] = [self._of_span(kept, cell, low, end, exact=True) for cell in self._cells]
         kept.sealed = until
-        kept.select(np.arange(high, len(kept.available)))
+        kept.cut(high)
         return True
 
     def _of_span(self, kept: _Kept, cell: Window, low: int, high: int, *, exact: bool = False) -> Any:
@@ -291,6 +304,15 @@ class WindowState:
             values, below = column.pairs(kept.columns[self.carried.index(cell.denominator)], low, high)
             return summary(cell, values, below, exact=exact)
         return summary(cell, column.values(low, high), exact=exact)
+
+
+def _places(ids: npt.NDArray[np.uint64], wanted: Mapping[bytes, Event]) -> list[int]:
+    """Return where one of the wanted ids may stand: the first halves of ids are compared."""
+    if len(ids) <= _FEW:
+        halves = {int.from_bytes(one[: _ID_BYTES // 2], "little") for one in wanted}
+        return [place for place, half in enumerate(ids[:, 0].tolist()) if half in halves]
+    low = np.frombuffer(b"".join(wanted), np.uint64).reshape(-1, 2)[:, 0]
+    return np.flatnonzero(np.isin(ids[:, 0], low)).tolist()
 
 
 def _cells(parts: Sequence[Window]) -> tuple[list[Window], list[int]]:

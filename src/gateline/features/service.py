@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError
 
 from gateline.features import rules, store
+from gateline.features.catalogue import record_views
 from gateline.features.model import FeatureSet, FeatureSetVersion, FeatureSetVersionId, Leak
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.names import split_version_id, version_id
@@ -135,3 +136,4 @@ class FeatureSets:
         target = Node(kind="feature_set_version", id=version.id, label=version.id)
         for pin in version.dataset_versions.values():
             self._lineage.link(tx, Node(kind="dataset_version", id=pin, label=pin), target, "read")
+        record_views(tx, version)

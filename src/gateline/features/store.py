@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from gateline.features import view_store
 from gateline.features.codec import version_from_dict
 from gateline.kernel.records import Json, Row
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from gateline.features.model import FeatureSetVersion
+
+
+TABLES_OF_VIEWS = (
+    view_store.FeatureViewRow,
+    view_store.FeatureViewVersionRow,
+    view_store.FeatureViewUseRow,
+    view_store.FeatureBackfillRow,
+)
+"""The tables of views stand in a file of their own, and belong to the domain like those here."""
 
 
 class FeatureSetVersionRow(Row):

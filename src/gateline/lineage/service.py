@@ -48,18 +48,31 @@ class Lineage:
 
     def leads_to(self, node: Node, kind: str) -> bool:
         """Return whether anything of a kind was derived from the node, directly or through others; yes when more than 10,000 nodes were."""
+        reached = self.descendants(node).nodes[1:]
+        return any(one.kind == kind for one in reached) or len(reached) >= _NODES_MAX - 1
+
+    def descendants(self, node: Node) -> Graph:
+        """Return the node and everything that was derived from it, nearest first, at most 10,000 nodes."""
         with self._records.read() as session:
-            known, frontier = {(node.kind, node.id)}, [(node.kind, node.id)]
-            while frontier:
-                query = select(EdgeRow.target_kind, EdgeRow.target_id).where(tuple_(EdgeRow.source_kind, EdgeRow.source_id).in_(frontier))
-                found = {(target, identity) for target, identity in session.execute(query)} - known
-                if any(target == kind for target, _ in found):
-                    return True
-                known |= found
-                if len(known) > _NODES_MAX:
-                    return True
-                frontier = sorted(found)
-        return False
+            found: dict[tuple[str, str], Node] = {(node.kind, node.id): self._labelled(session, node)}
+            edges: list[Edge] = []
+            frontier = [node]
+            while frontier and len(found) < _NODES_MAX:
+                frontier = self._step_down(session, frontier, found, edges)
+            return Graph(nodes=tuple(found.values()), edges=tuple(edges))
+
+    def _step_down(self, session: Session, frontier: list[Node], found: dict[tuple[str, str], Node], edges: list[Edge]) -> list[Node]:
+        """Follow the edges that begin in the frontier, and return the nodes met for the first time."""
+        keys = [(node.kind, node.id) for node in frontier]
+        query = select(EdgeRow).where(tuple_(EdgeRow.source_kind, EdgeRow.source_id).in_(keys)).order_by(EdgeRow.created_at)
+        fresh: list[Node] = []
+        for row in session.scalars(query).all():
+            key = (row.target_kind, row.target_id)
+            if key not in found:
+                found[key] = self._labelled(session, Node(kind=row.target_kind, id=row.target_id))
+                fresh.append(found[key])
+            edges.append(Edge(source=found[row.source_kind, row.source_id], target=found[key], relation=row.relation))
+        return fresh
 
     def _step(self, session: Session, frontier: list[Node], found: dict[tuple[str, str], Node], edges: list[Edge]) -> list[Node]:
         """Follow the edges that end in the frontier, and return the nodes met for the first time."""

@@ -1,0 +1,257 @@
+"""The catalogue of views: versions by fingerprint, promotion by pointer, search, consumers, statistics and deprecation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateline.features import view_store as store
+from gateline.features.online_views import OnlineView
+from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
+from gateline.features.views import OnDemandView, entity_of, view_fingerprint
+from gateline.kernel.clock import SECOND
+from gateline.kernel.errors import Conflict, InvalidInput, NotFound
+from gateline.kernel.names import split_version_id, version_id
+from gateline.lineage import Node
+
+if TYPE_CHECKING:
+    from gateline.features.model import FeatureSet, FeatureSetVersion
+    from gateline.features.online import OnlineStore
+    from gateline.features.service import FeatureSets
+    from gateline.features.views import SourcedView
+    from gateline.ledger import Ledger, Transaction
+    from gateline.lineage import Lineage
+
+
+def record_views(tx: Transaction, version: FeatureSetVersion) -> None:
+    """Record the views of a feature set version in the transaction that registers it; known definitions keep their number."""
+    for view in version.definition.views:
+        if isinstance(view, OnDemandView):
+            continue
+        _describe(tx, view)
+        fingerprint = view_fingerprint(view)
+        known = store.by_fingerprint(tx.session, view.name, fingerprint)
+        if known is None:
+            known = _added(tx, view, fingerprint, version.id)
+        if tx.session.get(store.FeatureViewUseRow, (known.id, version.id)) is None:
+            tx.session.add(store.FeatureViewUseRow(view=known.id, feature_set=version.id))
+            tx.session.flush()
+
+
+def _describe(tx: Transaction, view: SourcedView) -> None:
+    """Take over what the newest declaration says of a view; a declaration that says nothing leaves it as it is."""
+    row = tx.session.get(store.FeatureViewRow, view.name)
+    if row is None:
+        row = store.FeatureViewRow(name=view.name, owner="", description="", tags=[])
+        tx.session.add(row)
+    said: dict[str, Any] = {"owner": view.owner, "description": view.description, "tags": list(view.tags)}
+    changed = {name: value for name, value in said.items() if value and getattr(row, name) != value}
+    for name, value in changed.items():
+        setattr(row, name, value)
+    tx.session.flush()
+    if changed:
+        tx.record("feature_view.described", view.name, changed)
+
+
+def _added(tx: Transaction, view: SourcedView, fingerprint: str, feature_set: str) -> FeatureViewVersion:
+    number = store.newest_number(tx.session, view.name) + 1
+    added = FeatureViewVersion(
+        id=version_id(view.name, number), name=view.name, version=number, fingerprint=fingerprint, feature_set=feature_set,
+        source=view.source.name, dataset=view.source.dataset, entity=entity_of(view.entity).keys,
+        features=tuple(name for part in view.parts for name in part.outputs), created_at=tx.now, created_by=tx.actor, online_since=None,
+        removed_at=None,
+    )  # fmt: skip
+    tx.session.add(store.FeatureViewVersionRow(**added.as_dict()))
+    tx.session.flush()
+    tx.record("feature_view.version.registered", added.id, {"fingerprint": fingerprint, "feature_set": feature_set})
+    return added
+
+
+class FeatureViews:
+    """The views of an installation, their versions and where their values are kept.
+
+    Args:
+        ledger: Where changes are recorded.
+        feature_sets: Where definitions are read from.
+        lineage: Where consumers are found.
+        online: The online store.
+    """
+
+    def __init__(self, ledger: Ledger, feature_sets: FeatureSets, lineage: Lineage, online: OnlineStore) -> None:
+        self._ledger = ledger
+        self._feature_sets = feature_sets
+        self._lineage = lineage
+        self._online = online
+
+    def search(self, text: str = "") -> list[FeatureViewCard]:
+        """Return views whose name, owner, description, tags or features hold every word of the text, by name; all of no text."""
+        words = text.lower().split()
+        with self._ledger.records.read() as session:
+            return [card for card in store.cards(session) if all(word in _words(card) for word in words)]
+
+    def card(self, name: str) -> FeatureViewCard:
+        """Return what the catalogue says of a view; raises NotFound."""
+        with self._ledger.records.read() as session:
+            found = store.cards(session, [name])
+        if not found:
+            raise NotFound(f"There is no feature view '{name}'.", next_step="See: gateline feature views.")
+        return found[0]
+
+    def get(self, wanted: str) -> FeatureViewVersion:
+        """Return a version by its id, or the promoted one of a name; before the first promotion, the newest.
+
+        Raises:
+            NotFound: there is no such view or version.
+        """
+        name, number = split_version_id(wanted) if "@" in wanted else (wanted, None)
+        card = self.card(name)
+        number = number or card.promoted or card.versions[-1].version
+        found = next((one for one in card.versions if one.version == number), None)
+        if found is None:
+            raise NotFound(
+                f"There is no feature view version '{wanted}'; '{name}' has {', '.join(one.id for one in card.versions)}.",
+                next_step=f"See: gateline feature views {name}.",
+            )
+        return found
+
+    def definition(self, version: FeatureViewVersion) -> OnlineView:
+        """Return the view of a version, as the online store keeps it."""
+        declared = self._feature_sets.get(*split_version_id(version.feature_set)).definition
+        return OnlineView(view=_named(declared, version.name))
+
+    def of_set(self, feature_set: FeatureSetVersion) -> list[FeatureViewVersion]:
+        """Return the versions of its views that a feature set version declares, in their order.
+
+        Raises:
+            NotFound: the set was registered before views were recorded; registering it again records them.
+        """
+        found = []
+        with self._ledger.records.read() as session:
+            for view in feature_set.definition.views:
+                if not isinstance(view, OnDemandView):
+                    version = store.by_fingerprint(session, view.name, view_fingerprint(view))
+                    if version is None:
+                        raise NotFound(f"View '{view.name}' of {feature_set.id} is not recorded.", next_step="Register the set again.")
+                    found.append(version)
+        return found
+
+    def reading(self, source: str) -> list[FeatureViewVersion]:
+        """Return the versions that read a source and are kept online."""
+        with self._ledger.records.read() as session:
+            return store.versions(session, source=source, online=True)
+
+    def online(self) -> list[FeatureViewVersion]:
+        """Return the versions that are kept online."""
+        with self._ledger.records.read() as session:
+            return store.versions(session, online=True)
+
+    def promote(self, actor: str, wanted: str) -> FeatureViewVersion:
+        """Make a version the one that its name means.
+
+        Raises:
+            NotFound: there is no such version.
+            Conflict: its values are not kept online.
+        """
+        version = self.get(wanted)
+        if not version.online:
+            raise Conflict(
+                f"The values of {version.id} are not kept online.", next_step=f"First: gateline feature materialise {version.id}."
+            )
+        with self._ledger.transaction(actor) as tx:
+            row = tx.session.get_one(store.FeatureViewRow, version.name)
+            if row.promoted != version.version:
+                before, row.promoted = row.promoted, version.version
+                tx.record("feature_view.promoted", version.id, {"before": before})
+        return version
+
+    def deprecate(self, actor: str, name: str, *, reason: str, successor: str = "") -> FeatureViewCard:
+        """Say that a view should no longer be used, and what to use instead; its values stay. An empty reason takes it back.
+
+        Raises:
+            NotFound: the view or its successor does not exist.
+            InvalidInput: a view cannot succeed itself.
+        """
+        self.card(name)
+        if successor:
+            self.card(successor)
+        if successor == name:
+            raise InvalidInput(f"Feature view '{name}' cannot be its own successor.")
+        with self._ledger.transaction(actor) as tx:
+            row = tx.session.get_one(store.FeatureViewRow, name)
+            row.deprecated, row.successor = reason.strip().rstrip("."), successor if reason.strip() else ""
+            tx.record("feature_view.deprecated", name, {"reason": row.deprecated, "successor": row.successor})
+        return self.card(name)
+
+    def put_online(self, actor: str, version: FeatureViewVersion) -> None:
+        """Begin to keep the values of a version online: from now on it takes in events of its source."""
+        with self._ledger.transaction(actor) as tx:
+            row = tx.session.get_one(store.FeatureViewVersionRow, version.id)
+            if row.online_since is None or row.removed_at is not None:
+                row.online_since, row.removed_at = tx.now, None
+                tx.record("feature_view.online", version.id, {"fingerprint": version.fingerprint})
+
+    def remove(self, actor: str, wanted: str) -> FeatureViewVersion:
+        """Remove the values of a version from the online store; its definition stays, and it can be materialised again.
+
+        Raises:
+            NotFound: there is no such version.
+            Conflict: it is the promoted one.
+        """
+        version = self.get(wanted)
+        if "@" not in wanted or self.card(version.name).promoted == version.version:
+            raise Conflict(
+                f"{version.id} is what '{version.name}' means to those who read it.",
+                next_step=f"Promote another version, then name this one: gateline feature remove {version.id}.",
+            )
+        with self._ledger.transaction(actor) as tx:
+            row = tx.session.get_one(store.FeatureViewVersionRow, version.id)
+            row.removed_at = tx.now
+            store.forget_backfills(tx.session, version.id)
+            tx.record("feature_view.removed", version.id, {"fingerprint": version.fingerprint})
+        # Last: whoever is killed here leaves values that nobody reads, and the next removal or materialisation deals with them.
+        self._online.drop(version.fingerprint)
+        return self.get(version.id)
+
+    def consumers(self, name: str) -> dict[str, list[str]]:
+        """Return the feature set versions that use a view, and the model versions made from them."""
+        card = self.card(name)
+        with self._ledger.records.read() as session:
+            sets = store.users(session, [one.id for one in card.versions])
+        models: set[str] = set()
+        for one in sets:
+            graph = self._lineage.descendants(Node(kind="feature_set_version", id=one))
+            models |= {node.id for node in graph.nodes if node.kind == "model_version"}
+        return {"feature_sets": sets, "model_versions": sorted(models)}
+
+    def warnings(self, feature_set: str) -> list[str]:
+        """Return a sentence for each deprecated view that a feature set version uses."""
+        with self._ledger.records.read() as session:
+            names = sorted({one.name for one in store.used(session, feature_set)})
+            return [card.warning for card in store.cards(session, names) if card.deprecated]
+
+    def statistics(self, version: FeatureViewVersion) -> dict[str, Any]:
+        """Return how much of a version is kept online, and how fresh it is. Reads every entry: seconds for a million entities."""
+        from gateline.features.online_views import OnlineViews
+
+        mark = self._online.mark(version.fingerprint)
+        extent = self._online.extent(version.fingerprint)
+        now = self._ledger.clock.now()
+        missing = OnlineViews(self._online).missing_shares(self.definition(version), now) if version.online else {}
+        with self._ledger.records.read() as session:
+            rows = sum(one.rows for one in store.backfilled(session, version.id))
+        return {
+            "id": version.id, "online": version.online, "keys": extent.keys, "size_bytes": extent.size_bytes, "rows_backfilled": rows,
+            "watermark": mark.watermark, "lag_seconds": None if mark.watermark is None else (now - mark.watermark) / SECOND,
+            "missing_share": missing,
+        }  # fmt: skip
+
+
+def _named(declared: FeatureSet, name: str) -> SourcedView:
+    for view in declared.views:
+        if view.name == name and not isinstance(view, OnDemandView):
+            return view
+    raise NotFound(f"Feature set '{declared.name}' has no view '{name}'.")
+
+
+def _words(card: FeatureViewCard) -> str:
+    features = [name for version in card.versions for name in version.features]
+    return " ".join([card.name, card.owner, card.description, *card.tags, *features]).lower()

@@ -1,0 +1,217 @@
+"""Features online as users reach them: events by source, features by set or view, and how fresh all of it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from gateline.features.expressions import roots, typed
+from gateline.features.online_requests import typed_frame
+from gateline.features.online_rows import DATASET_TYPES, check_event_id, key_text, plain_rows, source_rows, source_schema
+from gateline.features.online_state import Taken
+from gateline.features.online_views import OnlineView, OnlineViews, summary_of
+from gateline.kernel.clock import SECOND, Instant, iso
+from gateline.kernel.errors import Conflict, InvalidInput, NotFound, TooLarge
+from gateline.kernel.limits import EVENT_ROWS_MAX, FEATURE_ROWS_MAX
+from gateline.kernel.names import split_version_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateline.data import Datasets
+    from gateline.features.catalogue import FeatureViews
+    from gateline.features.model import FeatureSetVersion
+    from gateline.features.online import OnlineStore
+    from gateline.features.plan import EventSource
+    from gateline.features.service import FeatureSets
+    from gateline.features.view_model import FeatureViewVersion
+    from gateline.kernel.clock import Clock
+
+    Values = Mapping[str, Any]
+
+CLOCKS_APART_SECONDS = 60
+_TYPES = {"int64": pl.Int64(), "float64": pl.Float64(), "boolean": pl.Boolean(), "string": pl.String()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineFeatures:
+    """Taking in events and reading features online.
+
+    Attributes:
+        views: The catalogue.
+        feature_sets: Definitions of sets.
+        datasets: Where the types of rows are found.
+        store: The online store.
+        clock: Reads now; the time of a request that names none.
+    """
+
+    views: FeatureViews
+    feature_sets: FeatureSets
+    datasets: Datasets
+    store: OnlineStore
+    clock: Clock
+
+    def push(self, source: str, rows: Sequence[Values]) -> dict[str, Any]:
+        """Take in events of a source; when it returns, they are durable in every online view of the source.
+
+        Sending the same rows again changes nothing, so a caller that got no answer sends them again.
+
+        Args:
+            source: Name of the event source.
+            rows: Rows of the source's dataset: column to value, every column that the source uses.
+
+        Returns:
+            `rows`, and for each view version what became of them (see `Taken`).
+
+        Raises:
+            NotFound: no online view reads the source.
+            InvalidInput: rows do not fit the dataset, lack an event id, or say that they become available in the future.
+            TooLarge: there are too many rows.
+            StorageFull: there is no room; nothing was written.
+        """
+        if len(rows) > EVENT_ROWS_MAX:
+            raise TooLarge(f"{len(rows):,} events came at once; at most {EVENT_ROWS_MAX:,} may.", next_step="Send them in several batches.")
+        reading = self.views.reading(source)
+        if not reading:
+            raise NotFound(
+                f"No view that is kept online reads a source '{source}'.",
+                next_step="Materialise one first: gateline feature materialise VIEW.",
+            )
+        grouped: dict[str, list[tuple[FeatureViewVersion, OnlineView]]] = defaultdict(list)
+        for version in reading:
+            view = self.views.definition(version)
+            grouped[repr(view.source.as_dict())].append((version, view))
+        frames = [(group, self._frame(*group[0], rows)) for group in grouped.values()]  # all are checked before one is taken in
+        result: dict[str, Any] = {}
+        for group, frame in frames:
+            taken = OnlineViews(self.store).take_in([view for _, view in group], frame, self.clock.now())
+            result |= {version.id: taken.get(view.fingerprint, Taken())._asdict() for version, view in group}
+        return {"source": source, "rows": len(rows), "views": result}
+
+    def read_views(self, wanted: Sequence[str], entities: Sequence[Values], t: Instant | None = None) -> dict[str, Any]:
+        """Return the features of views for entities, as they are at `t`.
+
+        Args:
+            wanted: Views by id, or by name for the promoted versions.
+            entities: For each, alias to value of every entity key.
+            t: UTC microseconds; None for now.
+
+        Raises:
+            NotFound: a view does not exist.
+            Conflict: the values of a version are not kept online.
+            InvalidInput: keys are missing or of another type, or `t` is earlier than the store answers for.
+        """
+        versions = [self.views.get(one) for one in wanted]
+        warnings = [card.warning for name in dict.fromkeys(one.name for one in versions) if (card := self.views.card(name)).deprecated]
+        return self._read(versions, entities, t) | {"warnings": warnings}
+
+    def read_set(self, version: FeatureSetVersion, entities: Sequence[Values], t: Instant | None = None) -> dict[str, Any]:
+        """Return all features of a set for requests, as the model gets them: from views, from the request, and computed on demand.
+
+        Args:
+            version: The set; its views are read as it declares them, whichever are promoted.
+            entities: For each request, spine alias to value: the entity keys of the views, and what other features are made of.
+            t: UTC microseconds; None for now.
+
+        Raises:
+            Conflict: a view of the set is not kept online.
+            InvalidInput: aliases are missing or of another type, or `t` is earlier than the store answers for.
+        """
+        answer = self._read(self.views.of_set(version), entities, t)
+        plan = version.definition.plan
+        known = {name for part in plan.parts for name in part.outputs}
+        needed = {alias for one in plan.on_demand for alias in roots(one.sql)} - known
+        wanted = list(dict.fromkeys([*plan.columns, *sorted(needed)]))
+        spine = self._schema(plan.spine, version)
+        frame = typed_frame(f"the spine of {version.id}", spine, _only(entities, spine), wanted)
+        dtypes = {one.name: _TYPES[one.dtype] for one in version.features}
+        found = pl.DataFrame({name: pl.Series([row["features"][name] for row in answer["rows"]], dtype=dtypes[name]) for name in known})
+        full = pl.concat([frame, found], how="horizontal") if frame.width and found.width else frame if frame.width else found
+        if plan.on_demand and full.height:
+            inferred = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema()
+            full = full.with_columns(typed(pl.sql_expr(one.sql), inferred[one.name]).alias(one.name) for one in plan.on_demand)
+        features = full.select(version.definition.features).to_dicts() if full.height else []
+        rows = [row | {"features": values} for row, values in zip(answer["rows"], features, strict=True)]
+        return answer | {"rows": rows, "feature_set": version.id, "warnings": self.views.warnings(version.id)}
+
+    def freshness(self) -> list[dict[str, Any]]:
+        """Return, for each view version kept online, up to when its events are known, and how long ago that was."""
+        now, result = self.clock.now(), []
+        for version in self.views.online():
+            mark = self.store.mark(version.fingerprint)
+            lag = None if mark.watermark is None else (now - mark.watermark) / SECOND
+            result.append({
+                "view": version.id, "source": version.source, "watermark": mark.watermark, "lag_seconds": lag, "horizon": mark.horizon,
+            })  # fmt: skip
+        return result
+
+    def prune(self) -> int:
+        """Drop what no time can need any more, in all views; return how many states became smaller."""
+        return sum(OnlineViews(self.store).prune(self.views.definition(one), self.clock.now()) for one in self.views.online())
+
+    def _read(self, versions: Sequence[FeatureViewVersion], entities: Sequence[Values], t: Instant | None) -> dict[str, Any]:
+        if len(entities) > FEATURE_ROWS_MAX:
+            raise TooLarge(f"{len(entities):,} entities were asked for at once; at most {FEATURE_ROWS_MAX:,} may.")
+        at = self.clock.now() if t is None else t
+        rows: list[dict[str, Any]] = [{"features": {}, "views": {}} for _ in entities]
+        online = OnlineViews(self.store)
+        for version in versions:
+            if not version.online:
+                raise Conflict(
+                    f"The values of {version.id} are not kept online.", next_step=f"First: gateline feature materialise {version.id}."
+                )
+            view = self.views.definition(version)
+            keys = self._keys(version, view, entities)
+            present = [place for place, key in enumerate(keys) if key is not None]
+            readings = iter(online.read(view, [key for key in keys if key is not None], at))
+            found = dict(zip(present, readings, strict=True))
+            for place, row in enumerate(rows):
+                reading = found.get(place, view.state.empty())
+                row["features"] |= dict(zip(view.state.features, reading.values, strict=True))
+                row["views"][version.name] = summary_of(reading, at)
+        return {"t": iso(at), "rows": rows, "views": {one.name: one.id for one in versions}}
+
+    def _keys(self, version: FeatureViewVersion, view: OnlineView, entities: Sequence[Values]) -> list[str | None]:
+        """Return the key of each entity as text; None where a part of it is missing, which matches nothing."""
+        declared = self.feature_sets.get(*split_version_id(version.feature_set))
+        schema = self._schema(view.source, declared)
+        own = {alias: schema[alias] for alias in view.keys}
+        frame = plain_rows(typed_frame(f"the key of view '{version.name}'", own, _only(entities, own), view.keys))
+        return [None if None in row else key_text(row) for row in frame.rows()]
+
+    def _frame(self, version: FeatureViewVersion, view: OnlineView, rows: Sequence[Values]) -> pl.DataFrame:
+        """Return rows of a dataset as rows of the source.
+
+        Raises:
+            InvalidInput: they do not fit, or become available in the future.
+        """
+        source = view.source
+        check_event_id(source)
+        declared = self.feature_sets.get(*split_version_id(version.feature_set))
+        schema = self._dataset_schema(source, declared)
+        used = {name for sql in [*source.columns.values(), *([source.where] if source.where else [])] for name in roots(sql)}
+        raw = typed_frame(f"dataset '{source.dataset}'", schema, rows, sorted(used))
+        frame = source_rows(source, raw.lazy()).collect()
+        newest = frame[source.available_at].dt.timestamp("us").max()
+        limit = self.clock.now() + CLOCKS_APART_SECONDS * SECOND
+        if isinstance(newest, int) and newest > limit:
+            raise InvalidInput(
+                f"Events of source '{source.name}' say that they become available at {iso(newest)}, which is in the future.",
+                next_step="Correct the clock of the sender, or send events when they are available.",
+            )
+        return frame
+
+    def _schema(self, source: EventSource, declared: FeatureSetVersion) -> dict[str, pl.DataType]:
+        return source_schema(source, self._dataset_schema(source, declared))
+
+    def _dataset_schema(self, source: EventSource, declared: FeatureSetVersion) -> dict[str, pl.DataType]:
+        version = self.datasets.get(*split_version_id(declared.dataset_versions[source.dataset]))
+        return {name: DATASET_TYPES[kind] for name, kind in version.types.items()}
+
+
+def _only(rows: Sequence[Values], schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows with what the schema knows: a request may carry the keys of other views too."""
+    return [{name: value for name, value in row.items() if name in schema} for row in rows]
