@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateline.features.calendars import Calendar
     from gateline.features.model import FeatureSet
     from gateline.features.plan import EventSource, KnownAt, Label, instant
+    from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise
     from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
@@ -34,12 +35,16 @@ __all__ = [
     "EventSource",
     "FeatureSet",
     "GatelineError",
+    "Impute",
     "KnownAt",
     "Label",
     "LatestView",
     "LookupView",
     "OnDemandView",
+    "OrdinalEncode",
     "Pipeline",
+    "QuantileClip",
+    "Standardise",
     "Step",
     "WindowView",
     "context",
@@ -53,6 +58,7 @@ _HOMES = {
     "gateline.features.calendars": ("Calendar",),
     "gateline.features.model": ("FeatureSet",),
     "gateline.features.plan": ("EventSource", "KnownAt", "Label", "instant"),
+    "gateline.features.transforms": ("Impute", "OrdinalEncode", "QuantileClip", "Standardise"),
     "gateline.features.views": ("Aggregation", "CalendarView", "Entity", "LatestView", "LookupView", "OnDemandView", "WindowView"),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),

@@ -20,21 +20,27 @@ from gateline.features.model import (
     LeakKind,
 )
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
+from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
 from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
 
 if TYPE_CHECKING:
+    from gateline.features.fitted import FittedTransforms, fit, fitted_from_dict
     from gateline.features.leaks import find_leaks
     from gateline.features.point_in_time import compute
     from gateline.features.service import FeatureSets
 
 __all__ = [
     "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Entity", "EventSource", "FeatureColumn", "FeatureKind",
-    "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind",
-    "LookupView", "OnDemandView", "Plan", "WindowView", "compute", "find_leaks", "instant", "set_from_dict", "version_from_dict",
+    "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "FittedTransforms", "Impute", "KnownAt", "Label",
+    "LatestView", "Leak", "LeakKind", "LookupView", "OnDemandView", "OrdinalEncode", "Plan", "QuantileClip", "Standardise", "Strategy",
+    "WindowView", "compute", "find_leaks", "fit", "fitted_from_dict", "instant", "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 
 _HOMES = {
+    "FittedTransforms": "gateline.features.fitted",
+    "fit": "gateline.features.fitted",
+    "fitted_from_dict": "gateline.features.fitted",
     "FeatureSets": "gateline.features.service",
     "compute": "gateline.features.point_in_time",
     "find_leaks": "gateline.features.leaks",
