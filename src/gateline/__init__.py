@@ -14,11 +14,25 @@ from gateline.sdk.local import register_local
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateline.features.calendars import Calendar
-    from gateline.features.model import FeatureSet
-    from gateline.features.plan import EventSource, KnownAt, Label, instant
-    from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise
-    from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
+    from gateline.features import (
+        Aggregation,
+        Calendar,
+        CalendarView,
+        Entity,
+        EventSource,
+        FeatureSet,
+        Impute,
+        KnownAt,
+        Label,
+        LatestView,
+        LookupView,
+        OnDemandView,
+        OrdinalEncode,
+        QuantileClip,
+        Standardise,
+        WindowView,
+        instant,
+    )
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -55,11 +69,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "gateline.features.calendars": ("Calendar",),
-    "gateline.features.model": ("FeatureSet",),
-    "gateline.features.plan": ("EventSource", "KnownAt", "Label", "instant"),
-    "gateline.features.transforms": ("Impute", "OrdinalEncode", "QuantileClip", "Standardise"),
-    "gateline.features.views": ("Aggregation", "CalendarView", "Entity", "LatestView", "LookupView", "OnDemandView", "WindowView"),
+    "gateline.features": (
+        "Aggregation",
+        "Calendar",
+        "CalendarView",
+        "Entity",
+        "EventSource",
+        "FeatureSet",
+        "Impute",
+        "KnownAt",
+        "Label",
+        "LatestView",
+        "LookupView",
+        "OnDemandView",
+        "OrdinalEncode",
+        "QuantileClip",
+        "Standardise",
+        "WindowView",
+        "instant",
+    ),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),

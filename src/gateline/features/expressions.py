@@ -106,6 +106,20 @@ def scan(table: Table) -> pl.LazyFrame:
     return pl.scan_parquet([table] if isinstance(table, Path) else list(table))
 
 
+def with_expressions(frame: pl.DataFrame, expressions: Mapping[str, str]) -> pl.DataFrame:
+    """Return the frame with further columns, computed from each row alone and typed as features are.
+
+    A single row is computed beside an empty one: Polars divides a single value by a number, but multiplies more than one by its inverse,
+    and the last bit of a feature must not depend on how many rows are asked for at once.
+    """
+    if not expressions:
+        return frame
+    rows = pl.concat([frame, frame.clear(1)], rechunk=True) if frame.height == 1 else frame
+    inferred = rows.lazy().select(pl.sql_expr(sql).alias(name) for name, sql in expressions.items()).collect_schema()
+    fresh = [typed(pl.sql_expr(sql), inferred[name]).alias(name) for name, sql in expressions.items()]
+    return rows.with_columns(fresh)[: frame.height]
+
+
 def roots(sql: str) -> frozenset[str]:
     """Return the names of the columns that an expression reads."""
     return frozenset(pl.sql_expr(sql).meta.root_names())
@@ -288,17 +302,3 @@ def lookback_seconds(parts: Sequence[Part]) -> int | None:
             return None
         spans.append(part.reach_seconds)
     return max(spans)
-
-
-__all__ = [
-    "INSTANT",
-    "LABEL",
-    "LABEL_AT",
-    "check_plan",
-    "lookback_seconds",
-    "roots",
-    "scan",
-    "source_frame",
-    "source_types",
-    "typed",
-]

@@ -16,7 +16,7 @@ import polars as pl
 
 from gateline.features.alignment import Aligned, Timed, total_order
 from gateline.features.calendars import calendar_columns
-from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, lookback_seconds, source_frame, typed
+from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, lookback_seconds, source_frame, with_expressions
 from gateline.features.newest import check_unique, latest_columns, lookup_columns, repeated
 from gateline.features.plan import EventSource, Latest, Lookup, Plan, Window
 from gateline.features.slices import Reachable, in_order, time_slices
@@ -122,9 +122,7 @@ def _assembled(plan: Plan, prepared: Prepared, partition_rows: int) -> pl.DataFr
         columns += calendar_columns(prepared.spine[calendar.time], calendar)
     full = prepared.spine.with_columns(columns)
     schema = dict(full.schema)
-    demanded = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema() if plan.on_demand else {}
-    fresh = [typed(pl.sql_expr(one.sql), demanded[one.name]).alias(one.name) for one in plan.on_demand]
-    return _output(plan, full.with_columns(fresh), schema)
+    return _output(plan, with_expressions(full, {one.name: one.sql for one in plan.on_demand}), schema)
 
 
 def _tie_order(plan: Plan, source: EventSource, frames: Mapping[str, pl.DataFrame]) -> tuple[str, ...]:
