@@ -21,9 +21,11 @@ from gateline.features.model import (
 )
 from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
+from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
 from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
 
 if TYPE_CHECKING:
+    from gateline.features.fitted import FittedTransforms, fit, fitted_from_dict
     from gateline.features.leaks import find_leaks
     from gateline.features.marks import Marks
     from gateline.features.personal import FeatureMarks
@@ -32,15 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Change", "Entity", "Entry", "EventSource", "Extent",
-    "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt",
-    "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Marks", "OnDemandView", "OnlineStore", "Plan", "SqliteOnlineStore",
-    "WindowView", "compute", "find_leaks", "instant", "new_revision", "set_from_dict", "version_from_dict",
+    "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets",
+    "FittedTransforms", "Impute", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Marks", "OnDemandView",
+    "OnlineStore", "OrdinalEncode", "Plan", "QuantileClip", "SqliteOnlineStore", "Standardise", "Strategy", "WindowView", "compute",
+    "find_leaks", "fit", "fitted_from_dict", "instant", "new_revision", "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 
 _HOMES = {
     "FeatureMarks": "gateline.features.personal",
     "Marks": "gateline.features.marks",
+    "FittedTransforms": "gateline.features.fitted",
+    "fit": "gateline.features.fitted",
+    "fitted_from_dict": "gateline.features.fitted",
     "FeatureSets": "gateline.features.service",
     "compute": "gateline.features.point_in_time",
     "find_leaks": "gateline.features.leaks",

@@ -28,18 +28,27 @@ class Timed:
         frame: The rows.
         at: The instant of each row, UTC microseconds.
         order: Row numbers by instant.
+        sorted: Whether this is the order of the frame.
     """
 
     def __init__(self, frame: pl.DataFrame, instant: str, within: tuple[str, ...] = ()) -> None:
         self.frame = frame
         self.at: Positions = frame[instant].dt.timestamp("us").to_numpy()
+        self.sorted = False
         if within:
             order = frame.select(pl.arg_sort_by(instant, *within, nulls_last=False, maintain_order=True)).to_series()
             self.order: Positions = order.to_numpy().astype(np.int64)
         elif np.all(self.at[1:] >= self.at[:-1]):
             self.order = np.arange(len(self.at))
+            self.sorted = True
         else:
             self.order = np.argsort(self.at, kind="stable")
+
+    def taken(self, places: slice | Positions) -> pl.DataFrame:
+        """Return the rows at some places of the order; a slice of a frame that is in order copies nothing."""
+        if self.sorted and isinstance(places, slice):
+            return self.frame[places]
+        return self.frame[self.order[places]]
 
 
 def total_order(source: EventSource, frame: pl.DataFrame, first: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,6 +128,9 @@ class _Line:
 def _codes(spine: pl.DataFrame, source: pl.DataFrame, key: tuple[str, ...]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return the number of the key of each row of both, from 1; 0 where it is missing or not in the source."""
     names = list(key)
+    if [source.schema[name] for name in names] == [pl.String]:
+        words = pl.Enum(source[names[0]].drop_nulls().unique().sort())
+        return _word_codes(spine[names[0]], words), _word_codes(source[names[0]], words)
     known = source.select(names).drop_nulls().unique().sort(names).with_row_index(_CODE, offset=1)
 
     def numbered(frame: pl.DataFrame) -> npt.NDArray[np.int32]:
@@ -126,6 +138,12 @@ def _codes(spine: pl.DataFrame, source: pl.DataFrame, key: tuple[str, ...]) -> t
         return joined[_CODE].fill_null(0).to_numpy().astype(np.int32)
 
     return numbered(spine), numbered(source)
+
+
+def _word_codes(values: pl.Series, words: pl.Enum) -> npt.NDArray[np.int32]:
+    """Return 1 for the first of the words and so on, 0 for all else; half the time of a join."""
+    codes: npt.NDArray[np.int32] = values.cast(words, strict=False).to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+    return codes + np.int32(1)
 
 
 def _by_code(codes: npt.NDArray[np.int32], order: Positions) -> Positions:

@@ -11,6 +11,7 @@ from gateline.features.calendars import Calendar
 from gateline.features.model import FeatureColumn, FeatureKind, FeatureSet, FeatureSetVersion, FeatureSetVersionId
 from gateline.features.plan import EventSource, KnownAt, Label
 from gateline.features.rules import refuse
+from gateline.features.transforms import TRANSFORMS, Transform
 from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, View, WindowView
 from gateline.kernel.names import split_version_id
 
@@ -25,11 +26,14 @@ _VIEWS: Mapping[str, type[View]] = {
 _TEXTS = frozenset({
     "name", "dataset", "event_time", "available_at", "sql", "time", "unit", "description", "owner", "column", "aggregate", "feature",
     "denominator", "zone", "country", "subdivision", "holidays_version",
+    "strategy",
 })  # fmt: skip
-_NUMBERS = frozenset({"max_age", "offset", "hop", "k", "lateness_seconds"})
+_NUMBERS = frozenset({"max_age", "offset", "hop", "k", "lateness_seconds", "unknown"})
 _LISTS = frozenset({"tie_breaker", "event_id", "keys", "entity", "columns", "slices", "categorical", "tags", "weekend"})
 _MAPPINGS = frozenset({"features", "columns", "expressions"})
-_PLAIN: Mapping[str, Any] = {"where": str | None, "known_ahead": bool}
+_PLAIN: Mapping[str, Any] = {
+    "where": str | None, "known_ahead": bool, "low": int | float, "high": int | float, "value": int | float | str | None,
+}  # fmt: skip
 _DERIVED = frozenset({"function"})
 
 
@@ -41,7 +45,7 @@ def set_from_dict(definition: Mapping[str, Any]) -> FeatureSet:
     """
     reader = _Reader()
     name = str(definition.get("name", ""))
-    plain = {key: value for key, value in definition.items() if key not in {"sources", "spine", "views", "label", "known_at"}}
+    plain = {key: value for key, value in definition.items() if key not in {"sources", "spine", "views", "label", "known_at", "fitted"}}
     raw_sources = reader.items(definition, "sources")
     listed = [str(raw.get("name")) for raw in raw_sources if isinstance(raw, dict)]
     reader.mistakes += [f"source '{one}' is listed more than once" for one, count in Counter(listed).items() if count > 1]
@@ -49,12 +53,15 @@ def set_from_dict(definition: Mapping[str, Any]) -> FeatureSet:
     spine = reader.source(sources, definition.get("spine"), "spine")
     views = tuple(view for raw in reader.items(definition, "views") if (view := reader.view(sources, raw)) is not None)
     known_at = tuple(fact for raw in reader.items(definition, "known_at") if (fact := reader.make(KnownAt, raw, "known_at")) is not None)
+    fitted = tuple(one for raw in reader.items(definition, "fitted") if (one := reader.transform(raw)) is not None)
     label = None
     if definition.get("label") is not None:
         raw = definition["label"]
         source = reader.source(sources, raw.get("source") if isinstance(raw, dict) else None, "label")
         label = reader.make(Label, {**raw, "source": source} if isinstance(raw, dict) else raw, "label")
-    feature_set = reader.make(FeatureSet, {**plain, "spine": spine, "views": views, "label": label, "known_at": known_at}, "set")
+    feature_set = reader.make(
+        FeatureSet, {**plain, "spine": spine, "views": views, "label": label, "known_at": known_at, "fitted": fitted}, "set"
+    )
     if feature_set is None or reader.mistakes:
         refuse(name, reader.mistakes or ["it is incomplete"])
         raise AssertionError  # refuse raised
@@ -118,6 +125,13 @@ class _Reader:
             plain["aggregations"] = tuple(one for one in found if one is not None)
         return self.make(_VIEWS[raw["kind"]], plain, where)
 
+    def transform(self, raw: Any) -> Transform | None:
+        if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str) or raw["kind"] not in TRANSFORMS:
+            self.mistakes.append(f"a fitted transform must be an object whose kind is one of {', '.join(TRANSFORMS)}")
+            return None
+        plain = {key: value for key, value in raw.items() if key != "kind"}
+        return self.make(TRANSFORMS[raw["kind"]], plain, f"{raw['kind']} of '{raw.get('feature')}'")
+
     def make(self, kind: type[Value], raw: Any, where: str) -> Value | None:
         """Return the dataclass of a JSON object, or note what is wrong with it."""
         if not isinstance(raw, dict):
@@ -160,7 +174,7 @@ def _value(kind: type, name: str, value: Any) -> Any:
 
 
 def _is(value: object, kind: Any) -> bool:
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    return isinstance(value, kind) and (kind not in {int, int | float} or not isinstance(value, bool))
 
 
 def _holds(value: object, container: type, kind: type) -> bool:

@@ -68,7 +68,9 @@ def source_types(source: EventSource, table: Table) -> Schema:
     return {alias: _type_of(sql, schema)[1] for alias, sql in source.columns.items()}
 
 
-def source_frame(source: EventSource, table: Table, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
+def source_frame(
+    source: EventSource, table: Table, extra: Mapping[str, str] | None = None, *, complete: tuple[str, ...] = ()
+) -> pl.DataFrame:
     """Return the source's rows in table order: every alias, typed, and `extra` expressions under their names.
 
     Expressions see the dataset's columns only, never each other.
@@ -77,6 +79,7 @@ def source_frame(source: EventSource, table: Table, extra: Mapping[str, str] | N
         source: The source.
         table: Path of the table, or paths of its files.
         extra: Further names and expressions.
+        complete: Aliases without which a row is left out.
 
     Raises:
         InvalidInput: event time or availability is no time stamp with a zone.
@@ -88,7 +91,7 @@ def source_frame(source: EventSource, table: Table, extra: Mapping[str, str] | N
     wanted = {**source.columns, **(extra or {})}
     fresh = {f"__new_{alias}": typed(pl.sql_expr(sql), _type_of(sql, schema)[0]) for alias, sql in wanted.items()}
     picked = rows.with_columns(**fresh).select(pl.col(f"__new_{alias}").alias(alias) for alias in wanted)
-    frame = picked.collect()
+    frame = (picked.drop_nulls(complete) if complete else picked).collect()
     for alias in (source.event_time, source.available_at):
         if frame.schema[alias] != INSTANT:
             raise InvalidInput(
@@ -101,6 +104,20 @@ def source_frame(source: EventSource, table: Table, extra: Mapping[str, str] | N
 def scan(table: Table) -> pl.LazyFrame:
     """Return the rows of a table: one Parquet file, or several in order."""
     return pl.scan_parquet([table] if isinstance(table, Path) else list(table))
+
+
+def with_expressions(frame: pl.DataFrame, expressions: Mapping[str, str]) -> pl.DataFrame:
+    """Return the frame with further columns, computed from each row alone and typed as features are.
+
+    A single row is computed beside an empty one: Polars divides a single value by a number, but multiplies more than one by its inverse,
+    and the last bit of a feature must not depend on how many rows are asked for at once.
+    """
+    if not expressions:
+        return frame
+    rows = pl.concat([frame, frame.clear(1)], rechunk=True) if frame.height == 1 else frame
+    inferred = rows.lazy().select(pl.sql_expr(sql).alias(name) for name, sql in expressions.items()).collect_schema()
+    fresh = [typed(pl.sql_expr(sql), inferred[name]).alias(name) for name, sql in expressions.items()]
+    return rows.with_columns(fresh)[: frame.height]
 
 
 def roots(sql: str) -> frozenset[str]:
@@ -283,19 +300,5 @@ def lookback_seconds(parts: Sequence[Part]) -> int | None:
     for part in parts:
         if isinstance(part, Lookup):
             return None
-        spans.append(part.offset_seconds + (part.window_seconds if isinstance(part, Window) else part.max_age_seconds))
+        spans.append(part.reach_seconds)
     return max(spans)
-
-
-__all__ = [
-    "INSTANT",
-    "LABEL",
-    "LABEL_AT",
-    "check_plan",
-    "lookback_seconds",
-    "roots",
-    "scan",
-    "source_frame",
-    "source_types",
-    "typed",
-]

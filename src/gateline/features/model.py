@@ -9,6 +9,7 @@ from typing import Any, NewType
 
 from gateline.data.model import DatasetVersionId
 from gateline.features.plan import EventSource, KnownAt, Label, Plan
+from gateline.features.transforms import Transform
 from gateline.features.views import CalendarView, OnDemandView, View
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant
@@ -32,6 +33,7 @@ class FeatureSet:
         slices: Spine aliases by which quality is looked at.
         categorical: Features whose values are categories.
         known_at: Facts about when columns of the datasets are known.
+        fitted: Transforms that are fitted to training rows, in order; see `fitted.fit`. They do not change what is computed.
         description: What the set is for.
     """
 
@@ -46,6 +48,7 @@ class FeatureSet:
     slices: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     known_at: tuple[KnownAt, ...] = ()
+    fitted: tuple[Transform, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -100,6 +103,7 @@ class FeatureSet:
             "slices": list(self.slices),
             "categorical": sorted(self.categorical),
             "known_at": [one.as_dict() for one in self.known_at],
+            "fitted": [one.as_dict() for one in self.fitted],
             "description": self.description,
         }
 

@@ -105,6 +105,11 @@ class Latest:
         return dict(sorted(self.features.items()))
 
     @property
+    def reach_seconds(self) -> int:
+        """How far before `t` the part looks at most."""
+        return self.offset_seconds + self.max_age_seconds
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The key as a tuple."""
         return names_of(self.key)
@@ -153,6 +158,11 @@ class Window:
     def outputs(self) -> Mapping[str, str]:
         """Feature name to source alias."""
         return {self.name: self.column}
+
+    @property
+    def reach_seconds(self) -> int:
+        """How far before `t` the part looks at most."""
+        return self.offset_seconds + self.window_seconds + self.hop_seconds
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Computing a feature set with Polars and NumPy: exact, every spine row exactly once and in order, cost linear in rows.
 
-For each source and key, spine and source are ordered by key and time once; what became available in a window is then a range of positions
-in the source, found by one search, and aggregates are taken over ranges (`windows.py`). Work goes by partitions of key and time: some
-rows of the spine with the stretch of the source that their windows reach. `reference.py` says the same in plain Python and is the oracle
-of the tests.
+Work goes by stretches of time, each with the rows of the sources that its windows reach (`slices.py`). For each source and key, spine and
+source are ordered by key and time; what became available in a window is then a range of positions in the source, found by one search
+(`alignment.py`), and aggregates are taken over ranges, by partitions of the keys (`windows.py`, `newest.py`). `reference.py` says the same
+in plain Python and is the oracle of the tests.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import polars as pl
 
 from gateline.features.alignment import Aligned, Timed, total_order
 from gateline.features.calendars import calendar_columns
-from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, source_frame, typed
+from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, lookback_seconds, source_frame, with_expressions
 from gateline.features.newest import check_unique, latest_columns, lookup_columns, repeated
 from gateline.features.plan import EventSource, Latest, Lookup, Plan, Window
+from gateline.features.slices import Reachable, in_order, time_slices
 from gateline.features.windows import ORDERED, window_columns
 from gateline.kernel.errors import InvalidInput, NotFound
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from gateline.features.expressions import Table
     from gateline.features.model import FeatureSet
 
-PARTITION_ROWS = 1_000_000
+PARTITION_ROWS = 500_000
 """Spine rows computed at a time, unless the call says otherwise."""
 
 Kind = TypeVar("Kind", Window, Latest)
@@ -45,13 +46,13 @@ class Prepared:
 def compute(declared: FeatureSet | Plan, tables: Mapping[str, Table], *, partition_rows: int = PARTITION_ROWS) -> pl.DataFrame:
     """Compute a set over the Parquet tables of its datasets.
 
-    Memory is that of the columns read and returned, about 40 bytes for each row of spine and source while a key is worked on, and what one
-    partition needs: its rows, and the rows of the source that reach into it.
+    Memory is that of the columns read and returned, and what one partition needs: its rows, or those of the furthest look back where
+    these are more, and as many rows of the sources as reach into it.
 
     Args:
         declared: A valid set (see `FeatureSets.register`), or its plan.
         tables: Dataset name to the path of its table, or to the paths of its files.
-        partition_rows: Spine rows computed at a time; changes no value.
+        partition_rows: Spine rows computed at a time. Changes no value, but the rounding of sums of fractions.
 
     Returns:
         One row for each spine row, in order: `row_id` (text), `t` (UTC µs), entity, features, `label` (int64 or float64, missing when it
@@ -72,7 +73,7 @@ def prepare(plan: Plan, tables: Mapping[str, Table]) -> Prepared:
     if missing:
         raise NotFound(f"No table is given for the datasets {', '.join(missing)} of set '{plan.name}'.", next_step="Give all tables.")
     used = [source for source in plan.sources if any(part.source == source for part in plan.parts)]
-    sources = {source.name: usable(source, source_frame(source, tables[source.dataset])) for source in used}
+    sources = {source.name: usable(source, _read(source, tables[source.dataset])) for source in used}
     return Prepared(spine=_spine(plan, tables), sources=sources)
 
 
@@ -80,15 +81,35 @@ def assemble(plan: Plan, prepared: Prepared, *, partition_rows: int = PARTITION_
     """Compute the features of prepared rows; the pure middle of `compute`, which `find_leaks` calls with rows taken away."""
     if partition_rows < 1:
         raise InvalidInput(f"A partition has at least 1 row, not {partition_rows}.")
+    if prepared.spine.height <= partition_rows:
+        return _assembled(plan, prepared, partition_rows)
+    spine = Timed(prepared.spine, plan.time)
+    looking = [part for part in plan.parts if not isinstance(part, Lookup)]
+    reach = lookback_seconds(looking) or 0
+    sources = {
+        part.source.name: Reachable(Timed(prepared.sources[part.source.name], part.source.available_at), part.source.event_time)
+        for part in {part.source.name: part for part in looking}.values()
+    }
+    pieces = []
+    for stretch in time_slices(spine, partition_rows, reach):
+        rows = spine.taken(stretch)
+        first, last = (int(spine.at[spine.order[place]]) for place in (stretch.start, stretch.stop - 1))
+        within = {name: source.rows(first, last, reach) for name, source in sources.items()}
+        pieces.append(_assembled(plan, Prepared(spine=rows, sources={**prepared.sources, **within}), partition_rows))
+    return in_order(spine, pieces)
+
+
+def _assembled(plan: Plan, prepared: Prepared, partition_rows: int) -> pl.DataFrame:
+    """Compute the features of a stretch of time."""
     spine, frames = Timed(prepared.spine, plan.time), prepared.sources
     timed: dict[str, Timed] = {}
-    for part in plan.parts:
-        if not isinstance(part, Lookup) and part.source.name not in timed:
-            timed[part.source.name] = Timed(frames[part.source.name], part.source.available_at, _tie_order(plan, part.source, frames))
     columns: list[pl.Series] = []
     windows, latest = _grouped(plan, Window), _grouped(plan, Latest)
     for group in dict.fromkeys((*windows, *latest)):
         name, key = group
+        source = (windows.get(group) or latest[group])[0].source
+        if name not in timed:
+            timed[name] = Timed(frames[name], source.available_at, _tie_order(plan, source, frames))
         aligned = Aligned(spine, timed[name], key)
         if group in windows:
             columns += window_columns(aligned, frames[name], windows[group], partition_rows)
@@ -101,9 +122,7 @@ def assemble(plan: Plan, prepared: Prepared, *, partition_rows: int = PARTITION_
         columns += calendar_columns(prepared.spine[calendar.time], calendar)
     full = prepared.spine.with_columns(columns)
     schema = dict(full.schema)
-    demanded = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema() if plan.on_demand else {}
-    fresh = [typed(pl.sql_expr(one.sql), demanded[one.name]).alias(one.name) for one in plan.on_demand]
-    return _output(plan, full.with_columns(fresh), schema)
+    return _output(plan, with_expressions(full, {one.name: one.sql for one in plan.on_demand}), schema)
 
 
 def _tie_order(plan: Plan, source: EventSource, frames: Mapping[str, pl.DataFrame]) -> tuple[str, ...]:
@@ -139,8 +158,14 @@ def _check_spine(plan: Plan, spine: pl.DataFrame) -> None:
             f"The spine '{plan.spine.name}' of set '{plan.name}' is incomplete: {'; '.join(mistakes)}.",
             next_step="Leave such rows out with `where`, or correct the expressions.",
         )
+    if len(plan.entities) == 1 and not repeated(spine, plan.entities):
+        return  # different values have different texts
     ids = spine.select(row_id(plan, dict(spine.schema)).alias("row_id"))
     check_unique(ids, ("row_id",), f"the spine '{plan.spine.name}'")
+
+
+def _read(source: EventSource, table: Table) -> pl.DataFrame:
+    return source_frame(source, table, complete=(source.event_time, source.available_at))
 
 
 def usable(source: EventSource, frame: pl.DataFrame) -> pl.DataFrame:
@@ -149,7 +174,8 @@ def usable(source: EventSource, frame: pl.DataFrame) -> pl.DataFrame:
     Raises:
         InvalidInput: rows lack an event id, or different rows have the same.
     """
-    rows = frame.drop_nulls([source.event_time, source.available_at])
+    needed = [source.event_time, source.available_at]
+    rows = frame.drop_nulls(needed) if any(frame[alias].null_count() for alias in needed) else frame
     key = list(source.event_id)
     if not key or rows.is_empty():
         return rows

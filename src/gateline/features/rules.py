@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.features.calendars import calendar_mistakes
 from gateline.features.plan import Aggregate, EventSource, Latest, Plan, Window
+from gateline.features.transforms import transform_mistakes
 from gateline.features.views import OnDemandView, WindowView
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
@@ -95,6 +96,7 @@ def set_mistakes(feature_set: FeatureSet) -> list[str]:
             found.append(error.message)
     for view in feature_set.views:
         found += _view_mistakes(view)
+    found += transform_mistakes(feature_set.fitted, feature_set.features)
     return list(dict.fromkeys([*found, *plan_mistakes(feature_set.plan)]))
 
 

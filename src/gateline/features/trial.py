@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from gateline.features.model import Leak, LeakKind
-from gateline.features.plan import Lookup, Plan, Window
+from gateline.features.plan import Lookup, Plan
 from gateline.features.point_in_time import Prepared, assemble
 from gateline.kernel.clock import SECOND, iso
 
@@ -85,11 +85,7 @@ def _split(
     at = ordered[source.available_at].dt.timestamp("us").to_numpy()
     newest = np.maximum(at, ordered[source.event_time].dt.timestamp("us").to_numpy())
     bounds = np.searchsorted(ordered["__code"].to_numpy(), np.arange(codes.height + 1))
-    reach = (
-        None
-        if isinstance(part, Lookup)
-        else part.offset_seconds + (part.window_seconds if isinstance(part, Window) else part.max_age_seconds)
-    )
+    reach = None if isinstance(part, Lookup) else part.reach_seconds
     picked: tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.int64]]] = ([], [])
     trials: tuple[list[int], list[int]] = ([], [])
     for code, trial in spine.select(_TRIAL, *keys).unique().sort(_TRIAL, *keys).join(codes, on=keys).select("__code", _TRIAL).iter_rows():

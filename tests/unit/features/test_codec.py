@@ -5,7 +5,21 @@ from dataclasses import replace
 
 import pytest
 
-from gateline.features import Aggregation, Calendar, CalendarView, Entity, KnownAt, LatestView, OnDemandView, WindowView, set_from_dict
+from gateline.features import (
+    Aggregation,
+    Calendar,
+    CalendarView,
+    Entity,
+    Impute,
+    KnownAt,
+    LatestView,
+    OnDemandView,
+    OrdinalEncode,
+    QuantileClip,
+    Standardise,
+    WindowView,
+    set_from_dict,
+)
 from gateline.kernel.errors import InvalidInput
 from tests.unit.features.conftest import PAYMENTS, SET
 
@@ -15,6 +29,10 @@ FULL = replace(
     label=replace(SET.label, source=SPINE),
     known_at=(KnownAt(dataset="orders", columns=("late",), sql="settled"),),
     description="Is a payment going to be late?",
+    fitted=(
+        Impute("amount", strategy="constant", value=3), QuantileClip("amount", low=0.05), Standardise("amount"), OrdinalEncode("shop"),
+        Impute("size"), Impute("shop", strategy="constant", value="a"),
+    ),
     views=(
         *SET.views,
         WindowView(
@@ -53,6 +71,7 @@ def test_a_definition_survives_json_and_keeps_its_digest_and_order(feature_set):
         {"categorical": ()},
         {"known_at": (KnownAt(dataset="orders", columns=("late",), sql="settled"),)},
         {"description": "x"},
+        {"fitted": (Standardise("amount"),)},
     ],
 )
 def test_every_field_is_part_of_the_digest(change):

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateline.features import Aggregate, EventSource, Label, Plan, compute
+from gateline.features.expressions import with_expressions
 from gateline.features.plan import Latest, Lookup, Window
 from gateline.kernel.errors import InvalidInput, NotFound
 
@@ -141,3 +144,12 @@ def test_a_sum_that_could_leave_64_bits_is_refused(plan, tables, changed, frames
     part = Window(name="w", source=plan.parts[0].source, key="shop", column="delay", aggregate="sum", window_seconds=60)
     with pytest.raises(InvalidInput, match="could exceed 64 bits"):
         compute(only(plan, part), changed(payments=payments))
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_a_row_alone_gets_the_same_bits_as_in_a_table(values):
+    frame = pl.DataFrame({"x": values}).with_columns(y=pl.col("x") * 1.7 + 3)
+    expressions = {"third": "x / 3", "scaled": "(x - 75.3e0) / 74.3e0", "ratio": "x / y", "wave": "SIN(x) + POW(ABS(x), 1.7e0)"}
+    whole = with_expressions(frame, expressions)
+    assert pl.concat([with_expressions(one, expressions) for one in frame.iter_slices(1)]).equals(whole)
+    assert with_expressions(frame, {}) is frame

@@ -1,0 +1,218 @@
+"""Transforms whose parameters are learned from training rows: fitted once, immutable, applied alike to one row and to a table.
+
+What is fitted is pinned to the digest of the rows it was fitted on. Sums are exact before their one rounding (`math.fsum`), so that the
+parameters have the same bits whatever the order of the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from gateline.features.transforms import TRANSFORMS, Impute, OrdinalEncode, QuantileClip, Standardise, Strategy, Transform
+from gateline.kernel.canonical import digest
+from gateline.kernel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    Parameters: TypeAlias = Mapping[str, Any]
+
+CATEGORIES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedTransforms:
+    """Transforms with the parameters that were learned; a value, never changed.
+
+    Attributes:
+        transforms: The declarations, in the order in which they are applied.
+        parameters: What was learned for each, JSON-able.
+        rows: Number of rows it was fitted on.
+        rows_digest: Digest of the columns it was fitted on; see `rows_digest`.
+    """
+
+    transforms: tuple[Transform, ...]
+    parameters: tuple[Parameters, ...]
+    rows: int
+    rows_digest: str
+
+    @property
+    def digest(self) -> str:
+        """Digest of declarations, parameters and the rows they come from."""
+        return digest("feature.fitted", self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON; `fitted_from_dict` reads them back."""
+        return {
+            "transforms": [one.as_dict() for one in self.transforms], "parameters": [dict(one) for one in self.parameters],
+            "rows": self.rows, "rows_digest": self.rows_digest,
+        }  # fmt: skip
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame with each transformed feature in place of the feature itself; every row depends on itself alone.
+
+        Raises:
+            InvalidInput: a feature is missing, or of another kind than it was fitted on.
+        """
+        _refuse([mistake for one in dict.fromkeys(one.feature for one in self.transforms) for mistake in _missing(one, frame)])
+        for transform, learned in zip(self.transforms, self.parameters, strict=True):
+            _refuse(list(_kind_mistakes(transform, frame.schema[transform.feature])))
+            frame = frame.with_columns(_applied(transform, learned, frame.schema[transform.feature]).alias(transform.feature))
+        return frame
+
+
+def fit(transforms: Sequence[Transform], frame: pl.DataFrame) -> FittedTransforms:
+    """Learn the parameters of transforms from rows, each from what the transforms before it make of them.
+
+    Args:
+        transforms: The declarations, such as `FeatureSet.fitted`.
+        frame: Training rows, as `compute` returns them.
+
+    Raises:
+        InvalidInput: a feature is missing, has no values, or is not of the kind that its transform needs; all are named.
+    """
+    names = list(dict.fromkeys(one.feature for one in transforms))
+    _refuse([mistake for name in names for mistake in _missing(name, frame)])
+    pinned, rows = rows_digest(frame.select(names)), frame.height
+    parameters: list[Parameters] = []
+    for transform in transforms:
+        values = frame[transform.feature]
+        _refuse([*_kind_mistakes(transform, values.dtype), *_empty(transform, values)])
+        parameters.append(_learned(transform, values))
+        frame = frame.with_columns(_applied(transform, parameters[-1], values.dtype).alias(transform.feature))
+    return FittedTransforms(transforms=tuple(transforms), parameters=tuple(parameters), rows=rows, rows_digest=pinned)
+
+
+def fitted_from_dict(content: Mapping[str, Any]) -> FittedTransforms:
+    """Return what `FittedTransforms.as_dict` described.
+
+    Raises:
+        InvalidInput: the content is not of that form.
+    """
+    try:
+        transforms = tuple(
+            TRANSFORMS[raw["kind"]](**{name: value for name, value in raw.items() if name != "kind"}) for raw in content["transforms"]
+        )
+        parameters = tuple(dict(one) for one in content["parameters"])
+        rows, pinned = int(content["rows"]), str(content["rows_digest"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"These are no fitted transforms: {error!r}.") from error
+    if len(transforms) != len(parameters):
+        raise InvalidInput(f"{len(transforms)} transforms come with the parameters of {len(parameters)}.")
+    return FittedTransforms(transforms=transforms, parameters=parameters, rows=rows, rows_digest=pinned)
+
+
+def rows_digest(frame: pl.DataFrame) -> str:
+    """Return a digest of rows that does not depend on their order: a changed, added or repeated value gives another.
+
+    Rows are sorted by all columns, missing first; whole numbers are 8 bytes, fractions IEEE 754 (-0.0 as 0.0), booleans 1 byte, texts
+    their length in 8 bytes and UTF-8, all little-endian, after a byte for each row that says whether there is a value.
+    """
+    ordered = frame.sort(frame.columns, nulls_last=False) if frame.width else frame
+    columns = [[name, str(dtype), _column_digest(ordered[name])] for name, dtype in frame.schema.items()]
+    return digest("feature.rows", {"rows": frame.height, "columns": columns})
+
+
+def _column_digest(values: pl.Series) -> str:
+    state = hashlib.sha256(values.is_not_null().cast(pl.UInt8).to_numpy().tobytes())
+    if values.dtype == pl.String:
+        for text in values.drop_nulls().to_list():
+            encoded = text.encode()
+            state.update(len(encoded).to_bytes(8, "little") + encoded)
+    elif values.dtype.is_float():
+        state.update((values.drop_nulls().cast(pl.Float64).to_numpy() + 0.0).astype("<f8").tobytes())
+    elif values.dtype == pl.Boolean:
+        state.update(values.drop_nulls().cast(pl.UInt8).to_numpy().tobytes())
+    else:
+        state.update(values.drop_nulls().cast(pl.Int64).to_numpy().astype("<i8").tobytes())
+    return state.hexdigest()
+
+
+def _learned(transform: Transform, values: pl.Series) -> Parameters:
+    known = values.drop_nulls()
+    match transform:
+        case Standardise():
+            mean, spread = _moments(known)
+            return {"mean": mean, "scale": 1.0 / (spread or 1.0)}
+        case QuantileClip():
+            low, high = (known.quantile(one, interpolation="linear") for one in (transform.low, transform.high))
+            return {"low": low, "high": high}
+        case OrdinalEncode():
+            return {"categories": known.unique().sort().to_list()}
+        case Impute(strategy=Strategy.MEAN):
+            return {"value": _moments(known)[0]}
+        case Impute(strategy=Strategy.MEDIAN):
+            return {"value": known.median()}
+        case Impute(strategy=Strategy.MOST_FREQUENT):
+            return {"value": known.value_counts().sort("count", values.name, descending=[True, False])[values.name][0]}
+        case Impute():
+            return {"value": transform.value}
+
+
+def _moments(values: pl.Series) -> tuple[float, float]:
+    """Return mean and standard deviation (dividing by n)."""
+    numbers = values.cast(pl.Float64).to_list()
+    mean = math.fsum(numbers) / len(numbers)
+    return mean, math.sqrt(math.fsum((np.asarray(numbers) - mean) ** 2) / len(numbers))
+
+
+def _applied(transform: Transform, learned: Parameters, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(transform.feature)
+    match transform:
+        case Standardise():
+            # Never divided: Polars divides a table by a number in another way than one row, which differs in the last bit.
+            return (column.cast(pl.Float64) - float(learned["mean"])) * float(learned["scale"])
+        case QuantileClip():
+            return column.cast(pl.Float64).clip(learned["low"], learned["high"])
+        case OrdinalEncode():
+            numbers = list(range(len(learned["categories"])))
+            encoded = column.replace_strict(
+                pl.Series(learned["categories"], dtype=dtype), numbers, default=transform.unknown, return_dtype=pl.Int64
+            )
+            return pl.when(column.is_not_null()).then(encoded)
+        case Impute():
+            wide = dtype == pl.Int64 and not isinstance(learned["value"], int)
+            return (column.cast(pl.Float64) if wide else column).fill_null(learned["value"])
+
+
+def _kind_mistakes(transform: Transform, dtype: pl.DataType) -> Iterator[str]:
+    """Yield why a transform cannot work on values of a type."""
+    where = f"{transform.kind} of '{transform.feature}'"
+    numbers = dtype in {pl.Int64(), pl.Float64()}
+    averaged = isinstance(transform, Impute) and transform.strategy in {Strategy.MEAN, Strategy.MEDIAN}
+    if (isinstance(transform, Standardise | QuantileClip) or averaged) and not numbers:
+        yield f"{where} needs numbers, not {dtype}"
+    if isinstance(transform, OrdinalEncode) and dtype not in {pl.String(), pl.Int64(), pl.Boolean()}:
+        yield f"{where} needs texts, whole numbers or booleans, not {dtype}"
+    if isinstance(transform, Impute) and transform.strategy == Strategy.CONSTANT:
+        fits = isinstance(transform.value, {pl.String(): str, pl.Boolean(): bool}.get(dtype, int | float))
+        if not fits or (numbers and isinstance(transform.value, bool)):
+            yield f"{where} puts {transform.value!r} among values of type {dtype}"
+
+
+def _empty(transform: Transform, values: pl.Series) -> Iterator[str]:
+    """Yield why there is nothing to learn, or too much."""
+    constant = isinstance(transform, Impute) and transform.strategy == Strategy.CONSTANT
+    if values.null_count() == len(values) and not constant:
+        yield f"{transform.kind} of '{transform.feature}' has no values to learn from in {len(values):,} rows"
+    if isinstance(transform, OrdinalEncode) and (count := values.n_unique()) > CATEGORIES_MAX:
+        yield f"{transform.kind} of '{transform.feature}' meets {count:,} categories; at most {CATEGORIES_MAX:,} are kept"
+
+
+def _missing(feature: str, frame: pl.DataFrame) -> Iterator[str]:
+    if feature not in frame.columns:
+        yield f"feature '{feature}' is not in the rows"
+
+
+def _refuse(mistakes: Sequence[str]) -> None:
+    if mistakes:
+        raise InvalidInput(
+            f"Fitted transforms cannot be used: {'; '.join(mistakes)}.",
+            next_step="Correct `fitted` of the feature set, or the rows.",
+            facts={"mistakes": list(mistakes)},
+        )
