@@ -14,10 +14,10 @@ import structlog
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Datasets, ObjectStore
-from gateline.features import FeatureSets
+from gateline.features import FeatureSets, FeatureViews, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
 from gateline.gates import Gates
-from gateline.kernel.clock import SECOND, SystemClock
-from gateline.kernel.errors import GatelineError, InvalidInput, NotFound
+from gateline.kernel.clock import HOUR, SECOND, SystemClock
+from gateline.kernel.errors import ConfigurationError, GatelineError, InvalidInput, NotFound
 from gateline.kernel.files import storage_errors
 from gateline.kernel.lease import Lease
 from gateline.kernel.logging import configure_logging
@@ -59,6 +59,9 @@ class App:
     objects: ObjectStore
     datasets: Datasets
     feature_sets: FeatureSets
+    feature_views: FeatureViews
+    online_features: OnlineFeatures
+    materialisation: Materialisation
     tracking: Tracking
     gates: Gates
     registry: Registry
@@ -86,6 +89,7 @@ class App:
         self.reconcilers.stop()
         self.fleet.stop()
         self.mlflow.stop()
+        self.online_features.store.close()
         self.records.close()
 
     def reconcile_once(self) -> None:
@@ -187,6 +191,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     objects = ObjectStore(settings.objects_path)
     datasets = Datasets(ledger, objects, lineage)
     feature_sets = FeatureSets(ledger, lineage, datasets)
+    online = _online_store(settings)
+    feature_views = FeatureViews(ledger, feature_sets, lineage, online)
+    online_features = OnlineFeatures(views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=clock)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
     gates = Gates(ledger, objects, lineage, score=partial(score_matrix, threads=os.cpu_count() or 1), probe=probe_latency)
@@ -207,14 +214,31 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
+        ("features", _Pruning(online_features, clock).prune_when_due),
         ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        feature_sets=feature_sets, tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
+        feature_sets=feature_sets, feature_views=feature_views, online_features=online_features,
+        materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online),
+        tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
         rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
+
+
+def _online_store(settings: Settings) -> OnlineStore:
+    """Return the online store that the settings name."""
+    if not settings.online_url:
+        return SqliteOnlineStore(settings.online_path)
+    try:
+        from gateline.adapters.redis import RedisOnlineStore
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "GATELINE_ONLINE_URL names a Redis server, and the package for it is not installed.",
+            next_step="Install gateline[redis], or leave the setting empty.",
+        ) from error
+    return RedisOnlineStore(settings.online_url)
 
 
 def _dataset_digest(datasets: Datasets, version: str) -> str | None:
@@ -240,6 +264,22 @@ class _Checkpoints:
         if now >= self._due or self._due - now > self._interval:
             self._ledger.checkpoint()
             self._due = now + self._interval
+
+
+class _Pruning:
+    """Drops from the online store what no time can need any more, once an hour."""
+
+    def __init__(self, online_features: OnlineFeatures, clock: Clock) -> None:
+        self._online_features = online_features
+        self._clock = clock
+        self._due = 0
+
+    def prune_when_due(self) -> None:
+        """Prune when the hour has passed."""
+        now = self._clock.now()
+        if now >= self._due or self._due - now > HOUR:
+            self._online_features.prune()
+            self._due = now + HOUR
 
 
 class _Projection:

@@ -20,22 +20,34 @@ from gateline.features.model import (
 )
 from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
+from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
 from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
 
 if TYPE_CHECKING:
+    from gateline.features.catalogue import FeatureViews
     from gateline.features.leaks import find_leaks
+    from gateline.features.materialise import Materialisation, Progress
+    from gateline.features.online_service import OnlineFeatures
+    from gateline.features.parity import ParityReport, replay_parity
     from gateline.features.point_in_time import compute
     from gateline.features.service import FeatureSets
 
 __all__ = [
     "Aggregate", "Aggregation", "Change", "Entity", "Entry", "EventSource", "Extent", "FeatureColumn", "FeatureKind", "FeatureSet",
-    "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark",
-    "OnDemandView", "OnlineStore", "Plan", "SqliteOnlineStore", "WindowView", "compute", "find_leaks", "instant", "new_revision",
-    "set_from_dict", "version_from_dict",
+    "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "FeatureViewCard", "FeatureViewVersion", "FeatureViews", "KnownAt",
+    "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Materialisation", "OnDemandView", "OnlineFeatures", "OnlineStore",
+    "ParityReport", "Plan", "Progress", "SqliteOnlineStore", "WindowView", "compute", "find_leaks", "instant", "new_revision",
+    "replay_parity", "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 
 _HOMES = {
+    "FeatureViews": "gateline.features.catalogue",
+    "Materialisation": "gateline.features.materialise",
+    "OnlineFeatures": "gateline.features.online_service",
+    "ParityReport": "gateline.features.parity",
+    "Progress": "gateline.features.materialise",
+    "replay_parity": "gateline.features.parity",
     "FeatureSets": "gateline.features.service",
     "compute": "gateline.features.point_in_time",
     "find_leaks": "gateline.features.leaks",

@@ -108,12 +108,16 @@ class ParityReport:
 
 
 def replay_parity(
-    feature_set: FeatureSet, tables: Mapping[str, Path], requests: int | None = None, seed: int = 0, store: OnlineStore | None = None
+    feature_set: FeatureSet,
+    tables: Mapping[str, Path],
+    requests: int | None = None,
+    seed: int = 0,
+    store: OnlineStore | None = None,
 ) -> ParityReport:
     """Replay requests of a set through the online path, and compare with the offline join.
 
-    Whole numbers, booleans and texts must be equal, fractions to 1e-9 of their size. Sources are replayed with a lateness of four days where
-    they declare less: that lets more events be out of order, not fewer.
+    Whole numbers, booleans and texts must be equal, fractions to 1e-9 of their size. Sources are replayed with a lateness of four days
+    where they declare less: that lets more events be out of order, not fewer.
 
     Args:
         feature_set: A valid set; every source of its views names an event id.

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     serving_port: int = Field(default=8201, ge=0, le=65535, description="Port of the inference workers; 0 takes a free one.")
     workers: int = Field(default=1, ge=0, le=256, description="Number of inference worker processes; 0 starts none.")
     records_url: str = Field(default="", description="SQLAlchemy URL of the records database; empty: SQLite in the home.")
+    online_url: str = Field(default="", description="Online feature store: redis://… or unix://…; empty: an SQLite file in the home.")
     mlflow: bool = Field(default=True, description="Whether the embedded MLflow is loaded and served under /mlflow.")
     mlflow_url: str = Field(default="", description="SQLAlchemy URL of MLflow's own database; empty: SQLite in the home.")
     reconcile_interval_seconds: float = Field(default=0.2, gt=0, le=60, description="Seconds between two passes of the reconcilers.")
@@ -32,6 +33,11 @@ class Settings(BaseSettings):
     def records_location(self) -> str:
         """The URL of the records database."""
         return self.records_url or f"sqlite:///{self.home.absolute() / 'records.db'}"
+
+    @property
+    def online_path(self) -> Path:
+        """File of the embedded online store."""
+        return self.home / "online.db"
 
     @property
     def objects_path(self) -> Path:
