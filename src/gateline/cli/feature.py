@@ -264,9 +264,9 @@ def deprecate(ctx: click.Context, view: str, reason: str, successor: str) -> Non
 
 
 def _value(text: str) -> Any:
-    """Return a key's value: JSON numbers and booleans, anything else as text."""
+    """Return a key's value: JSON numbers, booleans and quoted texts; anything else is text as it is."""
     try:
         found = json.loads(text)
     except ValueError:
         return text
-    return found if isinstance(found, int | float | bool) or found is None else text
+    return found if isinstance(found, str | int | float) or found is None else text
