@@ -143,7 +143,7 @@ def parity(ctx: click.Context, version: str, requests: int, seed: int) -> None:
 @click.pass_context
 def materialise(ctx: click.Context, view: str, start: str | None, end: str | None, dataset_version: int | None, interval: str) -> None:
     """Take the rows of VIEW's dataset into the online store; goes on where an earlier run stopped."""
-    from gateline.features.views import seconds_of
+    from gateline.features import seconds_of
     from gateline.sdk.online import materialise as run
 
     def show(state: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from gateline.features.model import (
 from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
 from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
-from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
+from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView, seconds_of
 
 if TYPE_CHECKING:
     from gateline.features.catalogue import FeatureViews
@@ -37,7 +37,7 @@ __all__ = [
     "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets", "FeatureViewCard", "FeatureViewVersion", "FeatureViews", "KnownAt",
     "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Materialisation", "OnDemandView", "OnlineFeatures", "OnlineStore",
     "ParityReport", "Plan", "Progress", "SqliteOnlineStore", "WindowView", "compute", "find_leaks", "instant", "new_revision",
-    "replay_parity", "set_from_dict", "version_from_dict",
+    "replay_parity", "seconds_of", "set_from_dict", "version_from_dict",
 ]  # fmt: skip
 
 
