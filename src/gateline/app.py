@@ -14,10 +14,10 @@ import structlog
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
-from gateline.features import FeatureSets, Marks
+from gateline.features import FeatureSets, FeatureViews, Marks, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
 from gateline.gates import Gates
-from gateline.kernel.clock import SECOND, SystemClock
-from gateline.kernel.errors import GatelineError, InvalidInput, NotFound
+from gateline.kernel.clock import HOUR, SECOND, SystemClock
+from gateline.kernel.errors import ConfigurationError, GatelineError, InvalidInput, NotFound
 from gateline.kernel.files import storage_errors
 from gateline.kernel.lease import Lease
 from gateline.kernel.logging import configure_logging
@@ -65,6 +65,9 @@ class App:
     spool: Spool
     feature_sets: FeatureSets
     marks: Marks
+    feature_views: FeatureViews
+    online_features: OnlineFeatures
+    materialisation: Materialisation
     tracking: Tracking
     gates: Gates
     registry: Registry
@@ -93,6 +96,7 @@ class App:
         self.reconcilers.stop()
         self.fleet.stop()
         self.mlflow.stop()
+        self.online_features.store.close()
         self.records.close()
 
     def reconcile_once(self) -> None:
@@ -199,6 +203,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
     contracts = Contracts(ledger, access, datasets)
     feature_sets = FeatureSets(ledger, lineage, datasets)
+    online = _online_store(settings)
+    feature_views = FeatureViews(ledger, feature_sets, lineage, online)
+    online_features = OnlineFeatures(views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=clock)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
@@ -225,15 +232,32 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
+        ("features", _Pruning(online_features, clock).prune_when_due),
         ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
         retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets,
-        marks=Marks(ledger, feature_sets, contracts), tracking=tracking, gates=gates, registry=registry, serving=serving,
-        fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity, pipelines=pipelines, mlflow=mlflow,
+        marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
+        materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
+        gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
+        pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
+
+
+def _online_store(settings: Settings) -> OnlineStore:
+    """Return the online store that the settings name."""
+    if not settings.online_url:
+        return SqliteOnlineStore(settings.online_path)
+    try:
+        from gateline.adapters.redis import RedisOnlineStore
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "GATELINE_ONLINE_URL names a Redis server, and the package for it is not installed.",
+            next_step="Install gateline[redis], or leave the setting empty.",
+        ) from error
+    return RedisOnlineStore(settings.online_url)
 
 
 def _dataset_digest(datasets: Datasets, version: str) -> str | None:
@@ -259,6 +283,22 @@ class _Checkpoints:
         if now >= self._due or self._due - now > self._interval:
             self._ledger.checkpoint()
             self._due = now + self._interval
+
+
+class _Pruning:
+    """Drops from the online store what no time can need any more, once an hour."""
+
+    def __init__(self, online_features: OnlineFeatures, clock: Clock) -> None:
+        self._online_features = online_features
+        self._clock = clock
+        self._due = 0
+
+    def prune_when_due(self) -> None:
+        """Prune when the hour has passed."""
+        now = self._clock.now()
+        if now >= self._due or self._due - now > HOUR:
+            self._online_features.prune()
+            self._due = now + HOUR
 
 
 class _Projection:

@@ -18,7 +18,8 @@ ARRIVALS = EventSource(
     name="arrivals",
     dataset="flights",
     columns={
-        "flight_id": FLIGHT_ID, "carrier": "carrier", "origin": "origin", "tailnum": "tailnum", "arr_delay": "arr_delay", "arrived": ARRIVED,
+        "flight_id": FLIGHT_ID, "carrier": "carrier", "origin": "origin", "tailnum": "tailnum", "arr_delay": "arr_delay",
+        "arrived": ARRIVED,
     },
     event_time="arrived",
     available_at="arrived",

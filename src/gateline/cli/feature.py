@@ -1,7 +1,8 @@
-"""`gateline feature`: feature sets and the search for leaks."""
+"""`gateline feature`: feature sets and the search for leaks; views, their values online, and the replay that compares both."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("feature")
 def group() -> None:
-    """Register, show and check feature sets."""
+    """Register, show and check feature sets; keep their views online."""
 
 
 @group.command("register")
@@ -137,3 +138,167 @@ def check(ctx: click.Context, version: str, rows: int, seed: int) -> None:
     emit(ctx, {"id": found.id, "seed": seed, "rows": rows, "leaks": [leak.as_dict() for leak in leaks]}, bad if leaks else good)
     if leaks:
         ctx.exit(ExitCode.GATE_FAILED)
+
+
+@group.command("parity")
+@click.argument("version")
+@click.option("--requests", type=click.IntRange(min=1), default=100_000, show_default=True, help="Requests drawn from the spine.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of requests, order and repetitions.")
+@click.pass_context
+def parity(ctx: click.Context, version: str, requests: int, seed: int) -> None:
+    """Replay historical requests of VERSION through the online path; exit status 3 when a value differs from the offline join."""
+    from gateline.sdk.features import feature_set
+    from gateline.sdk.online import replay
+
+    connection = client(ctx)
+    found = feature_set(connection, version)
+    progress(f"Replaying {found.id} …")
+    report = replay(connection, found, requests=requests, seed=seed)
+    wrong = [one for one in report.features if not one.agrees]
+    rows = [{"feature": one.feature, "mismatch": one.mismatch, "missing": one.missing, "extra": one.extra} for one in wrong]
+    head = (
+        f"{found.id}: {report.requests:,} requests, {len(report.features)} features, {report.events:,} events delivered "
+        f"({report.repeated:,} twice, {report.overtaken:,} after newer ones), seed {seed}."
+    )
+    bad = f"{head}\n{len(wrong)} features differ online:\n{table(rows, ['feature', 'mismatch', 'missing', 'extra'])}" if wrong else ""
+    emit(ctx, {"id": found.id, **report.as_dict()}, bad or f"{head}\nEvery value equals the offline join.")
+    if wrong:
+        ctx.exit(ExitCode.GATE_FAILED)
+
+
+@group.command("materialise")
+@click.argument("view")
+@click.option("--start", help="Availability after which rows are wanted, ISO 8601. [default: where the last run stopped]")
+@click.option("--end", help="Availability up to which rows are wanted. [default: the newest row]")
+@click.option("--dataset-version", type=click.IntRange(min=1), help="Number of the dataset version. [default: the newest]")
+@click.option("--interval", default="7d", show_default=True, help="Length of an interval, such as 12h or 7d.")
+@click.pass_context
+def materialise(ctx: click.Context, view: str, start: str | None, end: str | None, dataset_version: int | None, interval: str) -> None:
+    """Take the rows of VIEW's dataset into the online store; goes on where an earlier run stopped."""
+    from gateline.features import seconds_of
+    from gateline.sdk.online import materialise as run
+
+    def show(state: dict[str, Any]) -> None:
+        progress(f"{state['view']}: {state['done']} of {state['intervals']} intervals, up to {iso(state['end'])[:19]}")
+
+    done = run(
+        client(ctx), view, start=start, end=end, dataset_version=dataset_version, interval_seconds=seconds_of(interval), progress=show
+    )
+    counts = ", ".join(f"{count:,} {name}" for name, count in done["taken"].items() if count)
+    emit(ctx, done, f"{done['view']}: {done['rows']:,} rows of {done['dataset_version']} ({counts or 'nothing new'})")
+
+
+@group.command("read")
+@click.argument("wanted")
+@click.argument("keys", nargs=-1, required=True)
+@click.option("--at", "t", help="Time, ISO 8601 with an offset. [default: now]")
+@click.option("--set", "whole", is_flag=True, help="WANTED is a feature set, not a view.")
+@click.pass_context
+def read(ctx: click.Context, wanted: str, keys: tuple[str, ...], t: str | None, whole: bool) -> None:
+    """Read the features of view WANTED for one entity, given as KEYS `alias=value`; a value is JSON where it is no plain text."""
+    from gateline.sdk.online import online_features
+
+    pairs = [key.partition("=") for key in keys]
+    if wrong := [key for key, (_, sign, _) in zip(keys, pairs, strict=True) if not sign]:
+        raise click.UsageError(f"'{wrong[0]}' is not of the form alias=value.")
+    answer = online_features(client(ctx), wanted if whole else [wanted], [{name: _value(text) for name, _, text in pairs}], t)
+    (row,) = answer["rows"]
+    features = table([{"feature": name, "value": value} for name, value in row["features"].items()], ["feature", "value"])
+    states = table(
+        [{"view": answer["views"][name], "state": one["state"], "age_seconds": one["age_seconds"]} for name, one in row["views"].items()],
+        ["view", "state", "age_seconds"],
+    )
+    emit(ctx, answer, f"{features}\n\n{states}\nat {answer['t']}")
+
+
+@group.command("freshness")
+@click.pass_context
+def freshness(ctx: click.Context) -> None:
+    """Show, for each view kept online, up to when its events are known and how far it lags behind."""
+    from gateline.sdk.online import freshness as look
+
+    found = look(client(ctx))
+    rows = [
+        {**one, "watermark": one["watermark"] and iso(one["watermark"])[:19], "answers_from": one["horizon"] and iso(one["horizon"])[:19]}
+        for one in found
+    ]
+    columns = ["view", "source", "watermark", "lag_seconds", "answers_from"]
+    emit(ctx, found, lambda: table(rows, columns) if rows else "No view is kept online.")
+
+
+@group.command("views")
+@click.argument("words", nargs=-1)
+@click.pass_context
+def views(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """List feature views whose name, owner, description, tags or features hold all WORDS."""
+    from gateline.sdk.online import feature_views
+
+    found = feature_views(client(ctx), " ".join(words))
+    rows = [
+        {
+            "view": card["name"], "promoted": card["promoted"], "versions": len(card["versions"]), "owner": card["owner"],
+            "tags": card["tags"], "description": f"DEPRECATED: {card['deprecated']}" if card["deprecated"] else card["description"],
+        }
+        for card in found
+    ]  # fmt: skip
+    columns = ["view", "promoted", "versions", "owner", "tags", "description"]
+    emit(ctx, found, lambda: table(rows, columns) if rows else "No feature view is like that.")
+
+
+@group.command("view")
+@click.argument("version")
+@click.pass_context
+def view(ctx: click.Context, version: str) -> None:
+    """Show view VERSION (NAME for the promoted one): what is kept online of it, how fresh it is, and who uses it."""
+    from gateline.sdk.online import consumers, view_statistics
+
+    found = view_statistics(client(ctx), version)
+    users = consumers(client(ctx), found["id"].partition("@")[0])
+    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in found.items() if name != "missing_share"]
+    lines += [f"missing {name}: {share:.1%}" for name, share in found["missing_share"].items()]
+    lines += [f"used by {kind.replace('_', ' ')}: {', '.join(names) or 'none'}" for kind, names in users.items()]
+    emit(ctx, {**found, "consumers": users}, "\n".join(lines))
+
+
+@group.command("promote")
+@click.argument("version")
+@click.pass_context
+def promote(ctx: click.Context, version: str) -> None:
+    """Make view VERSION (NAME@NUMBER) the one that its name means."""
+    from gateline.sdk.online import promote_view
+
+    found = promote_view(client(ctx), version)
+    emit(ctx, found, f"{found['name']} is {found['id']} from now on.")
+
+
+@group.command("remove")
+@click.argument("version")
+@click.pass_context
+def remove(ctx: click.Context, version: str) -> None:
+    """Remove the values of view VERSION (NAME@NUMBER), which is not promoted, from the online store."""
+    from gateline.sdk.online import remove_view
+
+    found = remove_view(client(ctx), version)
+    emit(ctx, found, f"The values of {found['id']} are removed; gateline feature materialise {found['id']} brings them back.")
+
+
+@group.command("deprecate")
+@click.argument("view")
+@click.option("--reason", required=True, help="Why; an empty text takes the deprecation back.")
+@click.option("--successor", default="", help="View to use instead.")
+@click.pass_context
+def deprecate(ctx: click.Context, view: str, reason: str, successor: str) -> None:
+    """Warn everybody who registers a set with VIEW or reads it."""
+    from gateline.sdk.online import deprecate_view
+
+    found = deprecate_view(client(ctx), view, reason=reason, successor=successor)
+    emit(ctx, found, f"{view} is deprecated: {found['deprecated']}." if found["deprecated"] else f"{view} is no longer deprecated.")
+
+
+def _value(text: str) -> Any:
+    """Return a key's value: JSON numbers, booleans and quoted texts; anything else is text as it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, str | int | float) or found is None else text

@@ -21,13 +21,19 @@ from gateline.features.model import (
 )
 from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
+from gateline.features.spans import seconds_of
 from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
+from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
 from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
 
 if TYPE_CHECKING:
+    from gateline.features.catalogue import FeatureViews
     from gateline.features.fitted import FittedTransforms, fit, fitted_from_dict
     from gateline.features.leaks import find_leaks
     from gateline.features.marks import Marks
+    from gateline.features.materialise import Materialisation, Progress
+    from gateline.features.online_service import OnlineFeatures
+    from gateline.features.parity import ParityReport, replay_parity
     from gateline.features.personal import FeatureMarks
     from gateline.features.point_in_time import compute
     from gateline.features.service import FeatureSets
@@ -35,9 +41,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Change", "Entity", "Entry", "EventSource", "Extent",
     "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets",
-    "FittedTransforms", "Impute", "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Marks", "OnDemandView",
-    "OnlineStore", "OrdinalEncode", "Plan", "QuantileClip", "SqliteOnlineStore", "Standardise", "Strategy", "WindowView", "compute",
-    "find_leaks", "fit", "fitted_from_dict", "instant", "new_revision", "set_from_dict", "version_from_dict",
+    "FeatureViewCard", "FeatureViewVersion", "FeatureViews", "FittedTransforms", "Impute", "KnownAt", "Label", "LatestView", "Leak",
+    "LeakKind", "LookupView", "Mark", "Marks", "Materialisation", "OnDemandView", "OnlineFeatures", "OnlineStore", "OrdinalEncode",
+    "ParityReport", "Plan", "Progress", "QuantileClip", "SqliteOnlineStore", "Standardise", "Strategy", "WindowView", "compute",
+    "find_leaks", "fit", "fitted_from_dict", "instant", "new_revision", "replay_parity", "seconds_of", "set_from_dict",
+    "version_from_dict",
 ]  # fmt: skip
 
 
@@ -47,6 +55,12 @@ _HOMES = {
     "FittedTransforms": "gateline.features.fitted",
     "fit": "gateline.features.fitted",
     "fitted_from_dict": "gateline.features.fitted",
+    "FeatureViews": "gateline.features.catalogue",
+    "Materialisation": "gateline.features.materialise",
+    "OnlineFeatures": "gateline.features.online_service",
+    "ParityReport": "gateline.features.parity",
+    "Progress": "gateline.features.materialise",
+    "replay_parity": "gateline.features.parity",
     "FeatureSets": "gateline.features.service",
     "compute": "gateline.features.point_in_time",
     "find_leaks": "gateline.features.leaks",

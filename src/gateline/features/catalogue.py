@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from gateline.features import view_store as store
 from gateline.features.online_views import OnlineView
 from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
-from gateline.features.views import OnDemandView, entity_of, view_fingerprint
+from gateline.features.views import view_fingerprint
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
-from gateline.kernel.names import split_version_id, version_id
+from gateline.kernel.names import split_version_id
 from gateline.lineage import Node
 
 if TYPE_CHECKING:
@@ -18,52 +18,8 @@ if TYPE_CHECKING:
     from gateline.features.online import OnlineStore
     from gateline.features.service import FeatureSets
     from gateline.features.views import SourcedView
-    from gateline.ledger import Ledger, Transaction
+    from gateline.ledger import Ledger
     from gateline.lineage import Lineage
-
-
-def record_views(tx: Transaction, version: FeatureSetVersion) -> None:
-    """Record the views of a feature set version in the transaction that registers it; known definitions keep their number."""
-    for view in version.definition.views:
-        if isinstance(view, OnDemandView):
-            continue
-        _describe(tx, view)
-        fingerprint = view_fingerprint(view)
-        known = store.by_fingerprint(tx.session, view.name, fingerprint)
-        if known is None:
-            known = _added(tx, view, fingerprint, version.id)
-        if tx.session.get(store.FeatureViewUseRow, (known.id, version.id)) is None:
-            tx.session.add(store.FeatureViewUseRow(view=known.id, feature_set=version.id))
-            tx.session.flush()
-
-
-def _describe(tx: Transaction, view: SourcedView) -> None:
-    """Take over what the newest declaration says of a view; a declaration that says nothing leaves it as it is."""
-    row = tx.session.get(store.FeatureViewRow, view.name)
-    if row is None:
-        row = store.FeatureViewRow(name=view.name, owner="", description="", tags=[])
-        tx.session.add(row)
-    said: dict[str, Any] = {"owner": view.owner, "description": view.description, "tags": list(view.tags)}
-    changed = {name: value for name, value in said.items() if value and getattr(row, name) != value}
-    for name, value in changed.items():
-        setattr(row, name, value)
-    tx.session.flush()
-    if changed:
-        tx.record("feature_view.described", view.name, changed)
-
-
-def _added(tx: Transaction, view: SourcedView, fingerprint: str, feature_set: str) -> FeatureViewVersion:
-    number = store.newest_number(tx.session, view.name) + 1
-    added = FeatureViewVersion(
-        id=version_id(view.name, number), name=view.name, version=number, fingerprint=fingerprint, feature_set=feature_set,
-        source=view.source.name, dataset=view.source.dataset, entity=entity_of(view.entity).keys,
-        features=tuple(name for part in view.parts for name in part.outputs), created_at=tx.now, created_by=tx.actor, online_since=None,
-        removed_at=None,
-    )  # fmt: skip
-    tx.session.add(store.FeatureViewVersionRow(**added.as_dict()))
-    tx.session.flush()
-    tx.record("feature_view.version.registered", added.id, {"fingerprint": fingerprint, "feature_set": feature_set})
-    return added
 
 
 class FeatureViews:
@@ -126,12 +82,11 @@ class FeatureViews:
         """
         found = []
         with self._ledger.records.read() as session:
-            for view in feature_set.definition.views:
-                if not isinstance(view, OnDemandView):
-                    version = store.by_fingerprint(session, view.name, view_fingerprint(view))
-                    if version is None:
-                        raise NotFound(f"View '{view.name}' of {feature_set.id} is not recorded.", next_step="Register the set again.")
-                    found.append(version)
+            for view in feature_set.definition.sourced_views:
+                version = store.by_fingerprint(session, view.name, view_fingerprint(view))
+                if version is None:
+                    raise NotFound(f"View '{view.name}' of {feature_set.id} is not recorded.", next_step="Register the set again.")
+                found.append(version)
         return found
 
     def reading(self, source: str) -> list[FeatureViewVersion]:
@@ -246,8 +201,8 @@ class FeatureViews:
 
 
 def _named(declared: FeatureSet, name: str) -> SourcedView:
-    for view in declared.views:
-        if view.name == name and not isinstance(view, OnDemandView):
+    for view in declared.sourced_views:
+        if view.name == name:
             return view
     raise NotFound(f"Feature set '{declared.name}' has no view '{name}'.")
 

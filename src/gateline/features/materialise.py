@@ -84,6 +84,7 @@ class Materialisation:
         end: Instant | None = None,
         dataset_version: int | None = None,
         interval_seconds: int = INTERVAL_SECONDS,
+        intervals_max: int | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
         """Take the rows of a view's dataset into the online store.
@@ -98,6 +99,7 @@ class Materialisation:
             end: Availability up to which rows are wanted; the newest row of the dataset when it is not given.
             dataset_version: Number of the dataset version; the newest when it is not given.
             interval_seconds: Length of an interval. Memory grows with its rows.
+            intervals_max: How many intervals are taken in at most; the rest is left to the next run. None takes all.
             progress: Called after each interval.
 
         Raises:
@@ -125,11 +127,10 @@ class Materialisation:
             view=version.id, dataset_version=dataset.id, intervals=len(spans), done=sum(span in here for span in spans), rows=0,
             taken=Taken(), start=begin, end=begin,
         )  # fmt: skip
-        for span in spans:
-            if span not in here:
-                state = self._interval(actor, version, view, dataset, rows, span, state)
-                progress(state)
-        if finish == newest:
+        for span in [span for span in spans if span not in here][:intervals_max]:
+            state = self._interval(actor, version, view, dataset, rows, span, state)
+            progress(state)
+        if finish == newest and state.done == len(spans):
             self.store.commit([], {view.fingerprint: Mark(covered=EVERYTHING)})
         return state
 

@@ -10,7 +10,7 @@ from typing import Any, NewType
 from gateline.data.model import DatasetVersionId
 from gateline.features.plan import EventSource, KnownAt, Label, Plan
 from gateline.features.transforms import Transform
-from gateline.features.views import CalendarView, OnDemandView, View
+from gateline.features.views import CalendarView, OnDemandView, SourcedView, View
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant
 
@@ -72,6 +72,11 @@ class FeatureSet:
             categorical=self.categorical,
             known_at=self.known_at,
         )
+
+    @property
+    def sourced_views(self) -> tuple[SourcedView, ...]:
+        """The views whose values come from a source, and so can be kept online."""
+        return tuple(view for view in self.views if not isinstance(view, OnDemandView | CalendarView))
 
     @property
     def entities(self) -> tuple[str, ...]:

@@ -167,7 +167,9 @@ def _ratio_value(_window: Window, parts: Sequence[Summary]) -> float | None:
 
 
 def _moments(values: Sequence[float]) -> list[Any]:
-    """Return count, mean and the sum of squared deviations from it."""
+    """Return count, mean and the sum of squared deviations from it, which is exactly 0 for equal values."""
+    if min(values) == max(values):
+        return [len(values), values[0], 0.0]
     mean = math.fsum(values) / len(values)
     return [len(values), mean, math.fsum((one - mean) ** 2 for one in values)]
 

@@ -11,7 +11,7 @@ from gateline.features.plan import Latest, Lookup
 from gateline.kernel.clock import SECOND, Instant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateline.features.online_rows import Event
     from gateline.features.views import LatestView, LookupView
@@ -35,12 +35,20 @@ def _layout(kinds: str) -> struct.Struct:
     return struct.Struct("<qqqQ" + "".join({"i": "q", "f": "d"}[kind] for kind in kinds if kind != "o"))
 
 
+@cache
+def _reader(kinds: bytes) -> tuple[Callable[[bytes, int], tuple[Any, ...]], bool]:
+    """Return what unpacks the numbers, and whether there is anything else."""
+    return _layout(kinds.decode()).unpack_from, b"o" in kinds
+
+
 class LatestState:
     """Rows of a key of which each newer one became available later; see `State`.
 
     A blob begins with the number of features and the kind of each, then the newest row's numbers in a fixed layout (so that reading them
     takes a microsecond); behind it, by msgpack, what of the newest row is no number, what orders it, and the older rows, newest first.
     """
+
+    identified = False  # a row that comes twice leaves the same state without its id
 
     def __init__(self, view: LatestView | LookupView) -> None:
         (part,) = view.parts
@@ -88,9 +96,9 @@ class LatestState:
     def read(self, blob: bytes, t: Instant) -> Reading:
         """Return the features at `t`; see `State`."""
         end = 2 + (blob[0] | blob[1] << 8)
-        kinds = blob[2:end].decode()
-        layout = _layout(kinds)
-        horizon, event_time, available_at, missing, *numbers = layout.unpack_from(blob, end)
+        unpack_from, others = _reader(blob[2:end])
+        found: tuple[Any, ...] = unpack_from(blob, end)
+        horizon, event_time, available_at, missing = found[:4]
         if t < horizon:
             refuse_early(t, horizon)
         cut = t - self._offset
@@ -98,9 +106,10 @@ class LatestState:
             return self._older(blob, cut)
         if cut - event_time > self._age_max:
             return Reading(self._nothing, event_time, available_at, True)
-        if missing or "o" in kinds:
-            numbers = self._features(blob, kinds, numbers, missing)
-        return Reading(tuple(numbers), event_time, available_at, False)
+        if missing or others:
+            shown = blob[2:end].decode()
+            return Reading(tuple(self._features(blob, shown, found[4:], missing)), event_time, available_at, False)
+        return Reading(found[4:], event_time, available_at, False)
 
     def empty(self) -> Reading:
         """Return what an entity has of which nothing is known."""
@@ -114,7 +123,7 @@ class LatestState:
                 return Reading(self._nothing if stale else row.features, row.event_time, row.available_at, stale)
         return self._empty
 
-    def _features(self, blob: bytes, kinds: str, numbers: list[Any], missing: int) -> list[Any]:
+    def _features(self, blob: bytes, kinds: str, numbers: Sequence[Any], missing: int) -> list[Any]:
         """Return the newest row's features, with what is missing and what is no number in its place."""
         others = iter(decode(blob[2 + len(kinds) + _layout(kinds).size :])[0] if "o" in kinds else ())
         found = iter([None if missing >> place & 1 else number for place, number in enumerate(numbers)])
@@ -124,6 +133,10 @@ class LatestState:
         """Return the blob of rows, newest first."""
         first = rows[0]
         shown = _shown(kinds[: self._count])
+        rest = [first.order, rows[1:]]
+        if "o" not in shown and None not in first.features:
+            head = _layout(shown).pack(horizon, first.event_time, first.available_at, 0, *first.features)
+            return b"".join((_start(shown), head, encode([(), *rest])))
         numbers: list[Any] = []
         others: list[Any] = []
         missing = 0
@@ -135,7 +148,7 @@ class LatestState:
                     missing |= 1 << len(numbers)
                 numbers.append(feature or 0)
         head = _layout(shown).pack(horizon, first.event_time, first.available_at, missing, *numbers)
-        return b"".join((len(shown).to_bytes(2, "little"), shown.encode(), head, encode([others, first.order, rows[1:]])))
+        return b"".join((_start(shown), head, encode([others, *rest])))
 
     def _unpacked(self, blob: bytes) -> tuple[Instant, list[_Row]]:
         """Return horizon and rows, newest first."""
@@ -167,6 +180,12 @@ def _shown(kinds: tuple[str, ...]) -> str:
     """Return the kinds as a blob names them; numbers beyond what the bits can mark as missing are packed as anything else."""
     numbers = [place for place, kind in enumerate(kinds) if kind != "o"][_NUMBERS_MAX:]
     return "".join("o" if place in numbers else kind for place, kind in enumerate(kinds))
+
+
+@cache
+def _start(shown: str) -> bytes:
+    """Return how a blob begins: the number of features, and the kind of each."""
+    return len(shown).to_bytes(2, "little") + shown.encode()
 
 
 def _kinds(blob: bytes) -> str:

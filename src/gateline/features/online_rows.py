@@ -96,7 +96,9 @@ def plain_rows(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(_plain(name, dtype) for name, dtype in frame.schema.items())
 
 
-def events_of(source: EventSource, frame: pl.DataFrame, keys: tuple[str, ...], carried: tuple[str, ...]) -> Events:
+def events_of(
+    source: EventSource, frame: pl.DataFrame, keys: tuple[str, ...], carried: tuple[str, ...], *, identified: bool = True
+) -> Events:
     """Return the events of each entity.
 
     Args:
@@ -104,6 +106,7 @@ def events_of(source: EventSource, frame: pl.DataFrame, keys: tuple[str, ...], c
         frame: Rows of the source, every alias typed.
         keys: Aliases of the entity key.
         carried: Aliases whose values are wanted.
+        identified: Whether events bring along what stands for their id; otherwise it is empty.
 
     Raises:
         InvalidInput: the source names no event id, or a row has none.
@@ -111,19 +114,20 @@ def events_of(source: EventSource, frame: pl.DataFrame, keys: tuple[str, ...], c
     check_event_id(source)
     usable = frame.drop_nulls(list(dict.fromkeys([source.event_time, source.available_at, *keys])))
     _check_ids(source, usable)
+    ids = source.event_id if identified else ()
     plain = usable.select(
         pl.col(source.event_time).dt.timestamp("us").alias("__event"),
         pl.col(source.available_at).dt.timestamp("us").alias("__available"),
-        *(_plain(alias, usable.schema[alias]).alias(f"__id_{place}") for place, alias in enumerate(source.event_id)),
+        *(_plain(alias, usable.schema[alias]).alias(f"__id_{place}") for place, alias in enumerate(ids)),
         *(_plain(alias, usable.schema[alias]).alias(f"__key_{place}") for place, alias in enumerate(keys)),
         *(_plain(alias, usable.schema[alias]).alias(f"__value_{place}") for place, alias in enumerate(carried)),
     )
     found: dict[str, list[Event]] = defaultdict(list)
-    identities = 2 + len(source.event_id)
+    identities = 2 + len(ids)
     values = identities + len(keys)
     encode = msgspec.json.encode
     for row in plain.rows():
-        identity = hashlib.blake2b(encode(row[2:identities]), digest_size=16).digest()
+        identity = hashlib.blake2b(encode(row[2:identities]), digest_size=16).digest() if ids else b""
         found[encode(row[identities:values]).decode()].append((row[0], row[1], identity, *row[values:]))
     newest = plain["__available"].max()
     return Events(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gateline.features.expressions import roots, typed
+from gateline.features.derived import aliases_needed, with_derived
+from gateline.features.expressions import roots
 from gateline.features.online_requests import typed_frame
 from gateline.features.online_rows import DATASET_TYPES, check_event_id, key_text, plain_rows, source_rows, source_schema
 from gateline.features.online_state import Taken
@@ -123,16 +124,13 @@ class OnlineFeatures:
         answer = self._read(self.views.of_set(version), entities, t)
         plan = version.definition.plan
         known = {name for part in plan.parts for name in part.outputs}
-        needed = {alias for one in plan.on_demand for alias in roots(one.sql)} - known
-        wanted = list(dict.fromkeys([*plan.columns, *sorted(needed)]))
+        wanted = aliases_needed(plan)
         spine = self._schema(plan.spine, version)
         frame = typed_frame(f"the spine of {version.id}", spine, _only(entities, spine), wanted)
         dtypes = {one.name: _TYPES[one.dtype] for one in version.features}
         found = pl.DataFrame({name: pl.Series([row["features"][name] for row in answer["rows"]], dtype=dtypes[name]) for name in known})
         full = pl.concat([frame, found], how="horizontal") if frame.width and found.width else frame if frame.width else found
-        if plan.on_demand and full.height:
-            inferred = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema()
-            full = full.with_columns(typed(pl.sql_expr(one.sql), inferred[one.name]).alias(one.name) for one in plan.on_demand)
+        full = with_derived(plan, full) if full.height else full
         features = full.select(version.definition.features).to_dicts() if full.height else []
         rows = [row | {"features": values} for row, values in zip(answer["rows"], features, strict=True)]
         return answer | {"rows": rows, "feature_set": version.id, "warnings": self.views.warnings(version.id)}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from gateline.features.views import SourcedView, WindowView
 from gateline.kernel.clock import Instant, iso
 from gateline.kernel.errors import Conflict, InvalidInput
 
@@ -72,10 +71,12 @@ class State(Protocol):
     Attributes:
         features: Names of the features, in order.
         carried: Aliases of the source that an event brings along.
+        identified: Whether an event brings along what stands for its id.
     """
 
     features: tuple[str, ...]
     carried: tuple[str, ...]
+    identified: bool
 
     def merge(
         self, blob: bytes | None, events: Sequence[Event], kinds: tuple[str, ...], horizon: Instant, covered: Instant | None
@@ -102,17 +103,6 @@ class State(Protocol):
     def empty(self) -> Reading:
         """Return what an entity has of which nothing is known."""
         ...
-
-
-def state_of(view: SourcedView) -> State:
-    """Return how the state of a view is kept."""
-    if isinstance(view, WindowView):
-        from gateline.features.online_windows import WindowState
-
-        return WindowState(view)
-    from gateline.features.online_latest import LatestState
-
-    return LatestState(view)
 
 
 def order_of(source: EventSource, keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gateline.features.online import Change, Mark
-from gateline.features.online_state import Reading, State, Taken, refuse_early, state_of
-from gateline.features.views import SourcedView, entity_of, view_fingerprint
+from gateline.features.online_latest import LatestState
+from gateline.features.online_state import Reading, State, Taken, refuse_early
+from gateline.features.online_windows import WindowState
+from gateline.features.views import SourcedView, WindowView, entity_of, view_fingerprint
 from gateline.kernel.clock import SECOND, Instant
 from gateline.kernel.errors import Unavailable
 
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 50
 _ENTRIES_MAX = 20_000
+
+
+def state_of(view: SourcedView) -> State:
+    """Return how the state of a view is kept."""
+    return WindowState(view) if isinstance(view, WindowView) else LatestState(view)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +96,9 @@ class OnlineViews:
         """
         from gateline.features.online_rows import events_of
 
-        events = {one.fingerprint: events_of(one.source, frame, one.keys, one.state.carried) for one in views}
+        events = {
+            one.fingerprint: events_of(one.source, frame, one.keys, one.state.carried, identified=one.state.identified) for one in views
+        }
         result = {one.fingerprint: Taken() for one in views}
         *parts, last = _parts(views, events)
         for part in parts:

@@ -142,6 +142,8 @@ def _nothing(horizon: Instant, kinds: tuple[str, ...]) -> _Kept:
 class WindowState:
     """The events of a key within the longest window from the horizon on, or tiles of them; see `State`."""
 
+    identified = True
+
     def __init__(self, view: WindowView) -> None:
         parts = [part for part in view.parts if isinstance(part, Window)]
         first = parts[0]

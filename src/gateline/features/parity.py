@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from gateline.features.expressions import scan, typed
+from gateline.features.derived import with_derived
+from gateline.features.expressions import scan
 from gateline.features.online import SqliteOnlineStore
 from gateline.features.online_rows import key_text, plain_rows, source_rows
 from gateline.features.online_views import OnlineView, OnlineViews
 from gateline.features.point_in_time import compute
-from gateline.features.views import OnDemandView
 from gateline.kernel.clock import DAY, SECOND, Instant
 
 if TYPE_CHECKING:
@@ -109,12 +109,16 @@ class ParityReport:
 
 
 def replay_parity(
-    feature_set: FeatureSet, tables: Mapping[str, Table], requests: int | None = None, seed: int = 0, store: OnlineStore | None = None
+    feature_set: FeatureSet,
+    tables: Mapping[str, Table],
+    requests: int | None = None,
+    seed: int = 0,
+    store: OnlineStore | None = None,
 ) -> ParityReport:
     """Replay requests of a set through the online path, and compare with the offline join.
 
-    Whole numbers, booleans and texts must be equal, fractions to 1e-9 of their size. Sources are replayed with a lateness of four days where
-    they declare less: that lets more events be out of order, not fewer.
+    Whole numbers, booleans and texts must be equal, fractions to 1e-9 of their size. Sources are replayed with a lateness of four days
+    where they declare less: that lets more events be out of order, not fewer.
 
     Args:
         feature_set: A valid set; every source of its views names an event id.
@@ -159,7 +163,7 @@ class _Replay:
         self._seed = seed
         self._random = np.random.default_rng(seed)
         self._online = OnlineViews(store)
-        self._views = [OnlineView(view=_patient(view)) for view in feature_set.views if not isinstance(view, OnDemandView)]
+        self._views = [OnlineView(view=_patient(view)) for view in feature_set.sourced_views]
         self._lateness = max((view.source.lateness_seconds for view in self._views), default=_LATENESS_SECONDS) * SECOND
         self._events = self._repeated = self._overtaken = 0
 
@@ -233,10 +237,8 @@ class _Replay:
         }
         full = spine.with_columns(columns.values())
         plan = self._set.plan
-        if plan.on_demand:
-            schema = full.lazy().select(pl.sql_expr(one.sql).alias(one.name) for one in plan.on_demand).collect_schema()
-            full = full.with_columns(typed(pl.sql_expr(one.sql), schema[one.name]).alias(one.name) for one in plan.on_demand)
-        return full.select(*columns, *(one.name for one in plan.on_demand))
+        calendars = (name for part in plan.calendars for name in part.outputs)
+        return with_derived(plan, full).select(*columns, *calendars, *(one.name for one in plan.on_demand))
 
     def _report(self, offline: pl.DataFrame, online: pl.DataFrame) -> ParityReport:
         features = tuple(_compared(name, offline, online[name]) for name in online.columns)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError
 
 from gateline.features import rules, store
-from gateline.features.catalogue import record_views
 from gateline.features.model import FeatureSet, FeatureSetVersion, FeatureSetVersionId, Leak
+from gateline.features.view_records import record_views
+from gateline.features.view_store import used
+from gateline.features.views import OnDemandView
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.names import split_version_id, version_id
 from gateline.lineage import Node
@@ -63,6 +65,7 @@ class FeatureSets:
         with self._ledger.records.read() as session:
             known = store.by_digest(session, feature_set.name, digest)
         if known is not None:
+            self._record_views(actor, known)
             return known
         refuse_leaks(plan, {name: self._datasets.table_paths(version) for name, version in pinned.items()})
         for _ in range(_ATTEMPTS):
@@ -123,6 +126,14 @@ class FeatureSets:
 
     def _pinned(self, pin: str) -> DatasetVersion:
         return self._datasets.get(*split_version_id(pin))
+
+    def _record_views(self, actor: str, version: FeatureSetVersion) -> None:
+        """Record the views of a version that was registered before views were recorded."""
+        with self._ledger.records.read() as session:
+            recorded = {one.name for one in used(session, version.id)}
+        if recorded != {view.name for view in version.definition.views if not isinstance(view, OnDemandView)}:
+            with self._ledger.transaction(actor) as tx:
+                record_views(tx, version)
 
     def _add(self, tx: Transaction, version: FeatureSetVersion) -> None:
         store.add(tx.session, version)

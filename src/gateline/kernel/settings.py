@@ -39,6 +39,7 @@ class Settings(BaseSettings):
         description="Where the server may fetch rows, as JSON: name to SQLAlchemy URL, or to the folder or URL above Delta tables; "
         "secrets as secret://env/NAME or secret://file/PATH.",
     )
+    online_url: str = Field(default="", description="Online feature store: redis://… or unix://…; empty: an SQLite file in the home.")
     mlflow: bool = Field(default=True, description="Whether the embedded MLflow is loaded and served under /mlflow.")
     mlflow_url: str = Field(default="", description="SQLAlchemy URL of MLflow's own database; empty: SQLite in the home.")
     reconcile_interval_seconds: float = Field(default=0.2, gt=0, le=60, description="Seconds between two passes of the reconcilers.")
@@ -49,6 +50,11 @@ class Settings(BaseSettings):
     def records_location(self) -> str:
         """The URL of the records database."""
         return self.records_url or f"sqlite:///{self.home.absolute() / 'records.db'}"
+
+    @property
+    def online_path(self) -> Path:
+        """File of the embedded online store."""
+        return self.home / "online.db"
 
     @property
     def objects_path(self) -> Path:

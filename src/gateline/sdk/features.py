@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from gateline.features import FeatureSet, FeatureSetVersion, Leak, LeakKind, version_from_dict
@@ -24,6 +25,8 @@ def register_feature_set(
 ) -> FeatureSetVersion:
     """Check a set against its datasets and make it a version; the same set over the same data returns the same version.
 
+    A view that is deprecated is warned about.
+
     Args:
         client: The connection.
         feature_set: The declaration.
@@ -33,7 +36,10 @@ def register_feature_set(
         InvalidInput: the declaration has mistakes or sees the future; all are named.
     """
     body = {"definition": feature_set.as_dict(), "dataset_versions": dict(dataset_versions or {})}
-    return version_from_dict(client.post("/feature-sets", json=body))
+    answer = client.post("/feature-sets", json=body)
+    for sentence in answer["warnings"]:
+        warnings.warn(sentence, FutureWarning, stacklevel=2)
+    return version_from_dict(answer)
 
 
 def feature_set(client: Client, name: str, version: int | None = None) -> FeatureSetVersion:

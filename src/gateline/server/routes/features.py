@@ -27,7 +27,8 @@ class FeatureSetRequest(BaseModel):
 def register_feature_set(body: FeatureSetRequest, app: Application, caller: Caller) -> dict[str, Any]:
     """Check a set against its datasets and make it a version; the same set over the same data returns the version it made before."""
     feature_set = set_from_dict(body.definition)
-    return app.feature_sets.register(caller.name, feature_set, dataset_versions=body.dataset_versions).as_dict()
+    version = app.feature_sets.register(caller.name, feature_set, dataset_versions=body.dataset_versions)
+    return version.as_dict() | {"warnings": app.feature_views.warnings(version.id)}
 
 
 @router.get("", openapi_extra=permission(Permission.FEATURE_READ))
