@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from gateline.data import Datasets, ObjectStore
+from gateline.data import Datasets, ObjectStore, Tables
 from gateline.features import (
     Aggregation,
     EventSource,
@@ -76,7 +76,7 @@ class Shop:
         self.clock = ledger.clock
         self.lineage = Lineage(ledger.records)
         self.objects = ObjectStore(home / "objects")
-        self.datasets = Datasets(ledger, self.objects, self.lineage)
+        self.datasets = Datasets(ledger, self.objects, self.lineage, Tables(str(home / "tables"), cache=home / "cache"))
         self.feature_sets = FeatureSets(ledger, self.lineage, self.datasets)
         self.store = SqliteOnlineStore(home / "online.db")
         self.views = FeatureViews(ledger, self.feature_sets, self.lineage, self.store)
