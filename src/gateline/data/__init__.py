@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gateline.data.keeping import Pin, Reconstruction, Vacuum, VacuumRequest
 from gateline.data.model import (
     Column,
     ColumnType,
@@ -16,21 +17,34 @@ from gateline.data.model import (
     FileFormat,
     Provenance,
     ReadOptions,
+    Source,
+    SourceKind,
     StoredFile,
+    TableFile,
 )
 from gateline.data.objects import ObjectStore
+from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
+    from gateline.data.retention import Retention
     from gateline.data.service import Datasets
+    from gateline.data.sources import Sources
 
 __all__ = [
-    "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Provenance", "ReadOptions",
-    "StoredFile",
+    "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance",
+    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "StoredFile", "TableFile", "Tables", "Vacuum",
+    "VacuumRequest",
 ]  # fmt: skip
+
+_SERVICES = {
+    "Datasets": "gateline.data.service",
+    "Retention": "gateline.data.retention",
+    "Sources": "gateline.data.sources",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the service when it is first used."""
-    if name != "Datasets":
+    """Load a service when it is first used."""
+    if name not in _SERVICES:
         raise AttributeError(f"module 'gateline.data' has no attribute '{name}'")
-    return importlib.import_module("gateline.data.service").Datasets
+    return getattr(importlib.import_module(_SERVICES[name]), name)

@@ -80,6 +80,10 @@ def _read(path: Path, options: ReadOptions, name: str) -> pl.DataFrame:
             return _read_csv(_unzip(path, name), options, name)
         case FileFormat.PARQUET:
             return pl.read_parquet(path)
+        case FileFormat.ARROW:
+            return pl.read_ipc(path)
+        case FileFormat.ARROW_STREAM:
+            return pl.read_ipc_stream(path)
         case FileFormat.JSONL:
             content = path.read_bytes()
             _check_text(content, name)
@@ -178,6 +182,8 @@ def _normalised(table: pl.DataFrame, name: str) -> pl.DataFrame:
             unsupported.append(f"'{column}' ({dtype})")
         elif dtype == pl.String and target == POLARS_TYPES[ColumnType.DATETIME]:
             casts.append(pl.col(column).str.to_datetime(_INSTANT_FORMAT, time_unit="us", time_zone="UTC", strict=False))
+        elif dtype != target and _loses(table[column], target):
+            unsupported.append(f"'{column}' ({dtype}, with values that {target} cannot hold exactly)")
         elif dtype != target:
             casts.append(pl.col(column).cast(target))
     if unsupported:
@@ -186,6 +192,14 @@ def _normalised(table: pl.DataFrame, name: str) -> pl.DataFrame:
             f"{name} has columns that a table cannot hold: {', '.join(unsupported)}.", next_step=f"Turn them into one of {allowed}."
         )
     return table.with_columns(casts)
+
+
+def _loses(values: pl.Series, target: pl.DataType) -> bool:
+    """Whether the cast would change values: whole numbers beyond 64 bits, nanoseconds that are no whole microseconds."""
+    if not (values.dtype.is_integer() or isinstance(values.dtype, pl.Datetime)):
+        return False
+    there = values.cast(target, strict=False)
+    return not there.cast(values.dtype, strict=False).equals(values, null_equal=True)
 
 
 def _target(values: pl.Series, dtype: pl.DataType) -> pl.DataType | None:

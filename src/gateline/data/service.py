@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-import io
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
 from gateline.data import rules, store
-from gateline.data.model import Column, ColumnType, DatasetVersion, DatasetVersionId, FileFormat, Provenance, ReadOptions, StoredFile
-from gateline.kernel.errors import Conflict, GatelineError, InvalidInput, NotFound
+from gateline.data.building import Given, build
+from gateline.data.model import (
+    ColumnType,
+    DatasetVersion,
+    DatasetVersionId,
+    FileFormat,
+    Provenance,
+    ReadOptions,
+    Source,
+    TableFile,
+)
+from gateline.kernel.clock import iso
+from gateline.kernel.errors import Conflict, GatelineError, IntegrityFailure, InvalidInput, NotFound
 from gateline.kernel.names import valid_name, version_id
 from gateline.lineage import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
     from gateline.data.objects import ObjectStore
+    from gateline.data.tables import Tables
+    from gateline.kernel.clock import Instant
     from gateline.ledger import Ledger, Transaction
     from gateline.lineage import Lineage
 
+    Checks = list[tuple[str, Callable[[], object]]]
+
 _ATTEMPTS = 5
-_ROW_GROUP_ROWS = 131_072
 
 
 class Datasets:
     """The dataset versions of an installation. A version is never changed or removed."""
 
-    def __init__(self, ledger: Ledger, objects: ObjectStore, lineage: Lineage) -> None:
+    def __init__(self, ledger: Ledger, objects: ObjectStore, lineage: Lineage, tables: Tables) -> None:
         self._ledger = ledger
         self._objects = objects
         self._lineage = lineage
+        self._tables = tables
 
     def register(
         self,
@@ -47,6 +62,9 @@ class Datasets:
         null_values: Sequence[str] = (),
         types: Mapping[str, ColumnType | str] | None = None,
         purpose: str = "",
+        legal_basis: str = "",
+        collected_from: Instant | None = None,
+        collected_to: Instant | None = None,
     ) -> DatasetVersion:
         """Make a stored raw file a version of the dataset, or return the version that the same call made before.
 
@@ -61,6 +79,9 @@ class Datasets:
             null_values: Texts of a CSV file that mean "missing".
             types: Column types that must hold; other columns are inferred.
             purpose: What the data was collected for.
+            legal_basis: By what right personal data in it is processed.
+            collected_from: Begin of the time in which it was collected, UTC microseconds.
+            collected_to: End of that time.
 
         Raises:
             InvalidInput: name, options or provenance are wrong, or the file cannot be read as declared.
@@ -70,33 +91,51 @@ class Datasets:
         """
         valid_name("dataset", name)
         options = _options(format, null_values, types or {})
-        provenance = Provenance(source=source, licence=licence, description=description, purpose=purpose)
+        provenance = Provenance(
+            source=source, licence=licence, description=description, purpose=purpose, legal_basis=legal_basis,
+            collected_from=collected_from, collected_to=collected_to,
+        )  # fmt: skip
         rules.check_provenance(provenance)
+        as_of = self._ledger.clock.now()
         raw = self._objects.verify(file)
-        request = rules.request_digest(name, file, options, provenance)
+        return self.make(actor, Given(name=name, raw=raw, made_of=Source(), options=options, provenance=provenance, as_of=as_of))
+
+    def make(self, actor: str, given: Given) -> DatasetVersion:
+        """Write the table of stored raw rows and record it as the next version, or return the version that the same rows made before."""
+        from gateline.data.profile import profile_table
+
         with self._ledger.records.read() as session:
-            known = store.by_request(session, request)
+            known = store.by_request(session, given.request)
         if known is not None:
             return known
-        table, schema, row_count, profile = self._build(raw, options, name)
-        content = rules.manifest(raw=raw, table=table, schema=schema, row_count=row_count, options=options, provenance=provenance)
+        made = build(self._objects, given)
+        content = rules.manifest(
+            raw=given.raw, made_of=given.made_of, options=given.options, provenance=given.provenance, schema=made.schema,
+            row_count=made.frame.height, logical_digest=made.logical_digest,
+        )  # fmt: skip
+        profile = profile_table(made.frame)
+        commit = self._tables.replace(given.name, made.frame, made.schema)
         for _ in range(_ATTEMPTS):
             try:
                 with self._ledger.transaction(actor) as tx:
-                    known = store.by_request(tx.session, request)
+                    store.lock(tx.session, given.name)
+                    known = store.by_request(tx.session, given.request)
                     if known is not None:
                         return known
-                    number = store.newest_number(tx.session, name) + 1
+                    self._tables.check_presence(given.name, commit.files)
+                    number = store.newest_number(tx.session, given.name) + 1
                     version = DatasetVersion(
-                        id=DatasetVersionId(version_id(name, number)), name=name, version=number, digest=rules.manifest_digest(content),
-                        schema=schema, row_count=row_count, profile=profile, options=options, provenance=provenance, raw=raw, table=table,
+                        id=DatasetVersionId(version_id(given.name, number)), name=given.name, version=number,
+                        digest=rules.manifest_digest(content), logical_digest=made.logical_digest, schema=made.schema,
+                        row_count=made.frame.height, profile=profile, options=given.options, provenance=given.provenance,
+                        made_of=given.made_of, raw=given.raw, files=commit.files, table_version=commit.table_version, as_of=given.as_of,
                         created_at=tx.now, created_by=actor,
                     )  # fmt: skip
-                    self._add(tx, version, request)
+                    self._add(tx, version, given.request)
                 return version
             except IntegrityError:
                 continue  # another process took the number; look again
-        raise Conflict(f"Dataset '{name}' is being registered by others.", next_step="Run the command again.")
+        raise Conflict(f"Dataset '{given.name}' is being registered by others.", next_step="Run the command again.")
 
     def get(self, name: str, version: int | None = None) -> DatasetVersion:
         """Return a version, by default the newest.
@@ -120,55 +159,93 @@ class Datasets:
         """Return the profile of a version; raises as `get` does."""
         return self.get(name, version).profile
 
-    def table_path(self, version: DatasetVersion) -> Path:
-        """Return the Parquet table of a version after hashing it again.
+    def table_paths(self, version: DatasetVersion) -> tuple[Path, ...]:
+        """Return the Parquet files of a version, in the order of its rows, each after hashing it again.
 
         Raises:
-            NotFound: the table is not stored.
+            NotFound: a file is missing.
             IntegrityFailure: its bytes changed.
         """
-        return self._objects.verified_path(version.table.sha256)
+        return tuple(self._table_file(version, file) for file in version.files)
 
-    def verify(self, name: str, version: int | None = None) -> DatasetVersion:
-        """Hash raw file and table of a version again, and its manifest; returns the version when all agree.
+    def file_path(self, sha256: str) -> Path:
+        """Return a stored file, or a file of a table, by its digest, after hashing it again.
 
         Raises:
-            NotFound: version or a file is missing.
-            IntegrityFailure: a file or the record differs from its digest; the first fault found is named.
+            InvalidInput: the text is no SHA-256.
+            NotFound: no such file is stored.
+            IntegrityFailure: its bytes changed.
+        """
+        try:
+            return self._objects.verified_path(sha256)
+        except NotFound:
+            with self._ledger.records.read() as session:
+                version = store.with_file(session, sha256)
+            if version is None:
+                raise
+        return self._table_file(version, next(file for file in version.files if file.sha256 == sha256))
+
+    def verify(self, name: str, version: int | None = None) -> DatasetVersion:
+        """Hash raw file and table files of a version again, and its manifest; returns the version when all agree.
+
+        Raises:
+            NotFound: there is no such version.
+            IntegrityFailure: a file is missing, or a file or the record differs from its digest; every fault is named.
         """
         found = self.get(name, version)
-        for part, stored in (("raw file", found.raw), ("table", found.table)):
-            try:
-                self._objects.verify(stored.sha256)
-            except GatelineError as error:
-                raise type(error)(
-                    f"The {part} of {found.id} is not what was registered. {error.message}", next_step=error.next_step, facts=error.facts
-                ) from error
-        rules.check_record(found)
+        if faults := self.faults(found):
+            raise IntegrityFailure(
+                f"{found.id} is not what was registered: {' '.join(faults)}",
+                next_step=f"See: gateline dataset reconstruct {found.id} --restore.",
+                facts={"version": found.id, "faults": [*faults]},
+            )
         return found
 
-    def _build(self, raw: StoredFile, options: ReadOptions, name: str) -> tuple[StoredFile, tuple[Column, ...], int, dict[str, Any]]:
-        """Return the stored table of the raw file with schema, rows and profile. Equal input gives equal bytes with one Polars version."""
-        from gateline.data.profile import profile_table
-        from gateline.data.reading import columns_of, read_table
+    def faults(self, version: DatasetVersion) -> tuple[str, ...]:
+        """Return what is wrong with files and record of a version, a sentence for each fault; nothing when all is well."""
+        checks: Checks = [("raw file", lambda: self._objects.verified_path(version.raw.sha256))]
+        checks += [(f"table file {place}", partial(self._table_file, version, file)) for place, file in enumerate(version.files, 1)]
+        entries = self._ledger.entries(subject=version.id, kind="dataset.version.registered", limit=1)
+        checks += [("record", lambda: rules.check_record(version, entries[0].payload if entries else {}))]
+        return tuple(fault for part, check in checks if (fault := _fault(part, check)))
 
-        frame = read_table(self._objects.path(raw.sha256), options, name=f"The file of dataset '{name}' ({raw.sha256[:12]}…)")
-        content = io.BytesIO()
-        frame.write_parquet(content, compression="zstd", compression_level=3, statistics=True, row_group_size=_ROW_GROUP_ROWS)
-        table = self._objects.put_with(lambda file: file.write(content.getbuffer()))
-        return table, columns_of(frame), frame.height, profile_table(frame)
+    def _table_file(self, version: DatasetVersion, file: TableFile) -> Path:
+        """Return the path of a table file; from the object store when it was kept there alone, or when the table has lost it."""
+        if not file.path:
+            return self._objects.verified_path(file.sha256)
+        try:
+            return self._tables.path(version.name, file)
+        except NotFound as missing:
+            try:
+                return self._objects.verified_path(file.sha256)
+            except NotFound:
+                raise NotFound(
+                    f"{version.id}: {missing.message}{self._removal(version)}",
+                    next_step=f"Restore it with: gateline dataset reconstruct {version.id} --restore.",
+                    facts=missing.facts,
+                ) from missing
+
+    def _removal(self, version: DatasetVersion) -> str:
+        """Return by whom and when the table files were removed, as a sentence; nothing when they should be there."""
+        with self._ledger.records.read() as session:
+            removed = store.removal(session, version.id)
+        return "" if removed is None else f" A vacuum by {removed.removed_by} removed it at {iso(removed.removed_at)}."
 
     def _add(self, tx: Transaction, version: DatasetVersion, request: str) -> None:
         store.add(tx.session, version, request)
         tx.session.flush()
-        summary = {
-            "digest": version.digest, "raw_sha256": version.raw.sha256, "table_sha256": version.table.sha256,
-            "row_count": version.row_count, **version.provenance.as_dict(),
-        }  # fmt: skip
-        tx.record("dataset.version.registered", version.id, summary)
+        tx.record("dataset.version.registered", version.id, rules.registration_entry(version))
         tx.publish("dataset.version.registered", {"id": version.id, "digest": version.digest})
         raw = Node(kind="raw_file", id=version.raw.sha256, label=version.source[:200])
         self._lineage.link(tx, raw, Node(kind="dataset_version", id=version.id, label=version.id), "read")
+
+
+def _fault(part: str, check: Callable[[], object]) -> str:
+    try:
+        check()
+    except GatelineError as error:
+        return f"The {part}: {error.message}"
+    return ""
 
 
 def _options(format: str, null_values: Sequence[str], types: Mapping[str, ColumnType | str]) -> ReadOptions:

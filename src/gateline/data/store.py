@@ -1,17 +1,24 @@
-"""The table of dataset versions."""
+"""The tables of dataset versions and of the files that hold them."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Text, UniqueConstraint, func, select
+from sqlalchemy import ForeignKey, Text, UniqueConstraint, delete, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from gateline.data.keeping import Pin
 from gateline.data.model import DatasetVersion
 from gateline.kernel.records import Json, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
+
+_IDS_MAX = 500
 
 
 class DatasetVersionRow(Row):
@@ -30,22 +37,75 @@ class DatasetVersionRow(Row):
     profile: Mapped[dict[str, Any]]
     options: Mapped[dict[str, Any]]
     provenance: Mapped[dict[str, Any]]
+    made_of: Mapped[dict[str, Any]]
     raw: Mapped[dict[str, Any]]
-    table: Mapped[dict[str, Any]]
+    table_version: Mapped[int]
+    logical_digest: Mapped[str] = mapped_column(Text)
+    as_of: Mapped[int]
     created_at: Mapped[int]
     created_by: Mapped[str] = mapped_column(Text)
+
+
+class DatasetFileRow(Row):
+    """A Parquet file of a version's table, at its place in the order of the rows."""
+
+    __tablename__ = "dataset_file"
+
+    version_id: Mapped[str] = mapped_column(Text, ForeignKey("dataset_version.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(Text, index=True)
+    size_bytes: Mapped[int]
+    rows: Mapped[int]
+
+
+class DatasetRemovalRow(Row):
+    """Says that a vacuum removed the table files of a version, until they are restored."""
+
+    __tablename__ = "dataset_removal"
+
+    version_id: Mapped[str] = mapped_column(Text, ForeignKey("dataset_version.id"), primary_key=True)
+    removed_at: Mapped[int]
+    removed_by: Mapped[str] = mapped_column(Text)
+
+
+class DatasetPinRow(Row):
+    """A reason to keep the files of a version."""
+
+    __tablename__ = "dataset_pin"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[str] = mapped_column(Text, ForeignKey("dataset_version.id"), index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    until: Mapped[int | None]
+    legal_hold: Mapped[bool]
+    evidence: Mapped[bool]
+    created_at: Mapped[int]
+    created_by: Mapped[str] = mapped_column(Text)
+    released_at: Mapped[int | None]
+    released_by: Mapped[str] = mapped_column(Text)
+    release_reason: Mapped[str] = mapped_column(Text)
+
+
+def lock(session: Session, name: str) -> None:
+    """Let one transaction at a time decide about the files of a dataset; SQLite's write lock does the same."""
+    if session.get_bind().dialect.name == "postgresql":
+        key = int.from_bytes(hashlib.sha256(f"dataset:{name}".encode()).digest()[:8], signed=True)
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
 def add(session: Session, version: DatasetVersion, request_digest: str) -> None:
     """Insert a version."""
     fields = version.as_dict()
+    files = fields.pop("files")
     session.add(DatasetVersionRow(**fields, request_digest=request_digest))
+    session.flush()
+    session.add_all(DatasetFileRow(version_id=version.id, position=place, **file) for place, file in enumerate(files))
 
 
 def by_request(session: Session, request_digest: str) -> DatasetVersion | None:
     """Return the version that the same request made earlier."""
-    row = session.scalar(select(DatasetVersionRow).where(DatasetVersionRow.request_digest == request_digest))
-    return None if row is None else to_version(row)
+    return _first(session, select(DatasetVersionRow).where(DatasetVersionRow.request_digest == request_digest))
 
 
 def find(session: Session, name: str, version: int | None) -> DatasetVersion | None:
@@ -53,8 +113,13 @@ def find(session: Session, name: str, version: int | None) -> DatasetVersion | N
     query = select(DatasetVersionRow).where(DatasetVersionRow.name == name).order_by(DatasetVersionRow.version.desc())
     if version is not None:
         query = query.where(DatasetVersionRow.version == version)
-    row = session.scalar(query.limit(1))
-    return None if row is None else to_version(row)
+    return _first(session, query.limit(1))
+
+
+def with_file(session: Session, sha256: str) -> DatasetVersion | None:
+    """Return a version whose table has a file with this digest."""
+    of_file = select(DatasetFileRow.version_id).where(DatasetFileRow.sha256 == sha256).limit(1)
+    return _first(session, select(DatasetVersionRow).where(DatasetVersionRow.id == of_file.scalar_subquery()))
 
 
 def newest_number(session: Session, name: str) -> int:
@@ -67,9 +132,65 @@ def listed(session: Session, name: str | None) -> list[DatasetVersion]:
     query = select(DatasetVersionRow).order_by(DatasetVersionRow.name, DatasetVersionRow.version)
     if name is not None:
         query = query.where(DatasetVersionRow.name == name)
-    return [to_version(row) for row in session.scalars(query)]
+    return _versions(session, session.scalars(query).all())
 
 
-def to_version(row: DatasetVersionRow) -> DatasetVersion:
-    """Return the domain value of a row."""
-    return DatasetVersion.from_dict({field: getattr(row, field) for field in DatasetVersion.__dataclass_fields__})
+def _first(session: Session, query: Select[DatasetVersionRow]) -> DatasetVersion | None:
+    return next(iter(_versions(session, session.scalars(query).all())), None)
+
+
+def _versions(session: Session, rows: Sequence[DatasetVersionRow]) -> list[DatasetVersion]:
+    """Return the domain values of rows, each with its files."""
+    files: dict[str, list[dict[str, Any]]] = {row.id: [] for row in rows}
+    for start in range(0, len(rows), _IDS_MAX):
+        ids = [row.id for row in rows[start : start + _IDS_MAX]]
+        query = select(DatasetFileRow).where(DatasetFileRow.version_id.in_(ids))
+        for one in session.scalars(query.order_by(DatasetFileRow.version_id, DatasetFileRow.position)):
+            files[one.version_id].append({"path": one.path, "sha256": one.sha256, "size_bytes": one.size_bytes, "rows": one.rows})
+    fields = [field for field in DatasetVersion.__dataclass_fields__ if field != "files"]
+    return [DatasetVersion.from_dict({field: getattr(row, field) for field in fields} | {"files": files[row.id]}) for row in rows]
+
+
+def add_pin(session: Session, pin: Pin) -> None:
+    """Insert a pin."""
+    session.add(DatasetPinRow(**pin.as_dict()))
+
+
+def find_pin(session: Session, pin: str) -> Pin | None:
+    """Return a pin by its id."""
+    row = session.get(DatasetPinRow, pin)
+    return None if row is None else _pin(row)
+
+
+def release_pin(session: Session, pin: str, *, at: int, by: str, reason: str) -> Pin:
+    """Note who released a pin, when and why."""
+    row = session.get_one(DatasetPinRow, pin)
+    row.released_at, row.released_by, row.release_reason = at, by, reason
+    return _pin(row)
+
+
+def pins(session: Session, name: str | None) -> list[Pin]:
+    """Return the pins of a dataset's versions, or of all, oldest first."""
+    query = select(DatasetPinRow).join(DatasetVersionRow, DatasetVersionRow.id == DatasetPinRow.version)
+    if name is not None:
+        query = query.where(DatasetVersionRow.name == name)
+    return [_pin(row) for row in session.scalars(query.order_by(DatasetPinRow.created_at, DatasetPinRow.id))]
+
+
+def removal(session: Session, version_id: str) -> DatasetRemovalRow | None:
+    """Return when and by whom the table files of a version were removed; None when they were not."""
+    return session.get(DatasetRemovalRow, version_id)
+
+
+def add_removal(session: Session, version_id: str, *, at: int, by: str) -> None:
+    """Note that the table files of a version are being removed."""
+    session.merge(DatasetRemovalRow(version_id=version_id, removed_at=at, removed_by=by))
+
+
+def remove_removal(session: Session, version_id: str) -> None:
+    """Note that the table files of a version are there again."""
+    session.execute(delete(DatasetRemovalRow).where(DatasetRemovalRow.version_id == version_id))
+
+
+def _pin(row: DatasetPinRow) -> Pin:
+    return Pin(**{field: getattr(row, field) for field in Pin.__dataclass_fields__})

@@ -48,18 +48,18 @@ def typed(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return expression
 
 
-def source_types(source: EventSource, path: Path) -> Schema:
-    """Return alias to type of the source over the table at `path`."""
-    schema = dict(pl.scan_parquet(path).collect_schema())
+def source_types(source: EventSource, paths: Sequence[Path]) -> Schema:
+    """Return alias to type of the source over the table in `paths`."""
+    schema = dict(pl.scan_parquet(list(paths)).collect_schema())
     return {alias: _type_of(sql, schema)[1] for alias, sql in source.columns.items()}
 
 
-def source_frame(source: EventSource, path: Path, extra: Mapping[str, str] | None = None) -> pl.DataFrame:
+def source_frame(source: EventSource, paths: Sequence[Path], extra: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Return the source's rows in table order: every alias, typed, and `extra` expressions under their names.
 
     Expressions see the dataset's columns only, never each other.
     """
-    rows = pl.scan_parquet(path)
+    rows = pl.scan_parquet(list(paths))
     if source.where is not None:
         rows = rows.filter(pl.sql_expr(source.where))
     schema = dict(rows.collect_schema())

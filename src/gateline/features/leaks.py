@@ -25,7 +25,7 @@ from gateline.kernel.clock import MINUTE, iso
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateline.features.model import FeatureSet
@@ -42,7 +42,7 @@ class _Use:
 
 def find_leaks(
     declared: FeatureSet | Plan,
-    tables: Mapping[str, Path],
+    tables: Mapping[str, Sequence[Path]],
     *,
     seed: int,
     rows: int = 200,
@@ -52,7 +52,7 @@ def find_leaks(
 
     Args:
         declared: A valid set, or its plan.
-        tables: Dataset name to the path of its table.
+        tables: Dataset name to the files of its table.
         seed: Seed of the sample.
         rows: Number of spine rows tried; 0 searches by meaning only.
         assemble_rows: The computation under test.
@@ -71,7 +71,7 @@ def find_leaks(
     return list(first.values())
 
 
-def refuse_leaks(plan: Plan, tables: Mapping[str, Path]) -> None:
+def refuse_leaks(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> None:
     """Refuse a set that leaks by meaning.
 
     Raises:
@@ -86,7 +86,7 @@ def refuse_leaks(plan: Plan, tables: Mapping[str, Path]) -> None:
         )
 
 
-def declared_leaks(plan: Plan, tables: Mapping[str, Path]) -> Iterator[Leak]:
+def declared_leaks(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
     """Yield what contradicts the declared times, over every row of the datasets."""
     for source in plan.sources:
         features = [name for part in plan.parts if part.source == source for name in part.outputs]
@@ -122,16 +122,16 @@ def _facts(plan: Plan, dataset: str) -> list[KnownAt]:
     return facts
 
 
-def _times(source: EventSource, tables: Mapping[str, Path], used_at: str, **expressions: str) -> pl.DataFrame:
+def _times(source: EventSource, tables: Mapping[str, Sequence[Path]], used_at: str, **expressions: str) -> pl.DataFrame:
     """Return the dataset rows that the source keeps: row number, `used` (the given alias of the source) and further expressions."""
-    rows = pl.scan_parquet(tables[source.dataset]).with_row_index("__row")
+    rows = pl.scan_parquet(list(tables[source.dataset])).with_row_index("__row")
     if source.where is not None:
         rows = rows.filter(pl.sql_expr(source.where))
     named = {"__used": source.columns[used_at], **expressions}
     return rows.with_columns(**{name: pl.sql_expr(sql) for name, sql in named.items()}).collect()
 
 
-def _before_event(source: EventSource, features: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
+def _before_event(source: EventSource, features: list[str], tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
     rows = _times(source, tables, source.available_at, __event=source.columns[source.event_time])
     early = rows.filter(pl.col("__used") < pl.col("__event"))
     if early.is_empty():
@@ -145,7 +145,7 @@ def _before_event(source: EventSource, features: list[str], tables: Mapping[str,
         )  # fmt: skip
 
 
-def _before_known(plan: Plan, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Path]) -> Iterator[Leak]:
+def _before_known(plan: Plan, use: _Use, fact: KnownAt, read: list[str], tables: Mapping[str, Sequence[Path]]) -> Iterator[Leak]:
     source, spine = use.source, use.source == plan.spine
     used_at = plan.time if spine else source.available_at
     rows = _times(source, tables, used_at, __truth=fact.sql)

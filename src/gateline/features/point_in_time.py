@@ -21,7 +21,7 @@ from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -42,12 +42,12 @@ class Prepared:
     sources: Mapping[str, pl.DataFrame]
 
 
-def compute(declared: FeatureSet | Plan, tables: Mapping[str, Path]) -> pl.DataFrame:
+def compute(declared: FeatureSet | Plan, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     """Compute a set over the Parquet tables of its datasets.
 
     Args:
         declared: A valid set (see `FeatureSets.register`), or its plan.
-        tables: Dataset name to the path of its table.
+        tables: Dataset name to the files of its table.
 
     Returns:
         One row for each spine row, in order: `row_id` (text), `t` (UTC µs), entity, features, `label` (int64 or float64, missing when it
@@ -61,7 +61,7 @@ def compute(declared: FeatureSet | Plan, tables: Mapping[str, Path]) -> pl.DataF
     return assemble(declared.plan, prepare(declared.plan, tables))
 
 
-def prepare(plan: Plan, tables: Mapping[str, Path]) -> Prepared:
+def prepare(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> Prepared:
     """Read the spine and every source from the tables; raises as `compute` does."""
     missing = sorted(set(plan.datasets) - tables.keys())
     if missing:
@@ -91,7 +91,7 @@ def assemble(plan: Plan, prepared: Prepared) -> pl.DataFrame:
     return _output(plan, full, schema)
 
 
-def _spine(plan: Plan, tables: Mapping[str, Path]) -> pl.DataFrame:
+def _spine(plan: Plan, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     own = plan.label is not None and plan.label.source == plan.spine
     extra = {LABEL: plan.label.sql, LABEL_AT: plan.label.available_at} if plan.label is not None and own else None
     spine = source_frame(plan.spine, tables[plan.spine.dataset], extra)
@@ -131,7 +131,7 @@ def _check_unique(frame: pl.DataFrame, key: tuple[str, ...], what: str) -> None:
         )
 
 
-def _usable(source: EventSource, tables: Mapping[str, Path]) -> pl.DataFrame:
+def _usable(source: EventSource, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     frame = source_frame(source, tables[source.dataset])
     return frame.drop_nulls([source.event_time, source.available_at])
 

@@ -63,7 +63,7 @@ class FeatureSets:
             known = store.by_digest(session, feature_set.name, digest)
         if known is not None:
             return known
-        refuse_leaks(plan, {name: self._datasets.table_path(version) for name, version in pinned.items()})
+        refuse_leaks(plan, {name: self._datasets.table_paths(version) for name, version in pinned.items()})
         for _ in range(_ATTEMPTS):
             try:
                 with self._ledger.transaction(actor) as tx:
@@ -100,13 +100,13 @@ class FeatureSets:
         with self._ledger.records.read() as session:
             return store.listed(session, name)
 
-    def tables(self, version: FeatureSetVersion) -> dict[str, Path]:
-        """Return dataset name to Parquet table for the pinned versions, each hashed again.
+    def tables(self, version: FeatureSetVersion) -> dict[str, tuple[Path, ...]]:
+        """Return dataset name to Parquet files for the pinned versions, each hashed again.
 
         Raises:
             IntegrityFailure: a table changed under its digest.
         """
-        return {name: self._datasets.table_path(self._pinned(pin)) for name, pin in version.dataset_versions.items()}
+        return {name: self._datasets.table_paths(self._pinned(pin)) for name, pin in version.dataset_versions.items()}
 
     def compute(self, version: FeatureSetVersion) -> pl.DataFrame:
         """Compute a version over the data it pins; see `gateline.features.compute`."""

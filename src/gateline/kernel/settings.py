@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def variable(name: str) -> str | None:
+    """Return an environment variable that a secret's reference names; None when it is not set."""
+    return os.environ.get(name)
 
 
 class Settings(BaseSettings):
@@ -22,6 +28,17 @@ class Settings(BaseSettings):
     serving_port: int = Field(default=8201, ge=0, le=65535, description="Port of the inference workers; 0 takes a free one.")
     workers: int = Field(default=1, ge=0, le=256, description="Number of inference worker processes; 0 starts none.")
     records_url: str = Field(default="", description="SQLAlchemy URL of the records database; empty: SQLite in the home.")
+    tables_url: str = Field(
+        default="", description="Folder, or URL such as s3://bucket/tables, of the Delta tables; empty: `tables` in the home."
+    )
+    tables_options: dict[str, str] = Field(
+        default={}, description="What Delta Lake needs to reach that URL, as JSON; credentials better come from AWS_… variables."
+    )
+    connections: dict[str, str] = Field(
+        default={},
+        description="Where the server may fetch rows, as JSON: name to SQLAlchemy URL, or to the folder or URL above Delta tables; "
+        "secrets as secret://env/NAME or secret://file/PATH.",
+    )
     mlflow: bool = Field(default=True, description="Whether the embedded MLflow is loaded and served under /mlflow.")
     mlflow_url: str = Field(default="", description="SQLAlchemy URL of MLflow's own database; empty: SQLite in the home.")
     reconcile_interval_seconds: float = Field(default=0.2, gt=0, le=60, description="Seconds between two passes of the reconcilers.")
@@ -37,6 +54,16 @@ class Settings(BaseSettings):
     def objects_path(self) -> Path:
         """Folder of content-addressed files."""
         return self.home / "objects"
+
+    @property
+    def tables_location(self) -> str:
+        """Folder or URL of the Delta tables."""
+        return self.tables_url or str(self.home.absolute() / "tables")
+
+    @property
+    def tables_cache_path(self) -> Path:
+        """Folder of local copies of table files that lie elsewhere."""
+        return self.home / "cache" / "tables"
 
     @property
     def keys_path(self) -> Path:

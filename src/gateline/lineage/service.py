@@ -46,6 +46,21 @@ class Lineage:
                 frontier = self._step(session, frontier, found, edges)
             return Graph(nodes=tuple(found.values()), edges=tuple(edges))
 
+    def leads_to(self, node: Node, kind: str) -> bool:
+        """Return whether anything of a kind was derived from the node, directly or through others; yes when more than 10,000 nodes were."""
+        with self._records.read() as session:
+            known, frontier = {(node.kind, node.id)}, [(node.kind, node.id)]
+            while frontier:
+                query = select(EdgeRow.target_kind, EdgeRow.target_id).where(tuple_(EdgeRow.source_kind, EdgeRow.source_id).in_(frontier))
+                found = {(target, identity) for target, identity in session.execute(query)} - known
+                if any(target == kind for target, _ in found):
+                    return True
+                known |= found
+                if len(known) > _NODES_MAX:
+                    return True
+                frontier = sorted(found)
+        return False
+
     def _step(self, session: Session, frontier: list[Node], found: dict[tuple[str, str], Node], edges: list[Edge]) -> list[Node]:
         """Follow the edges that end in the frontier, and return the nodes met for the first time."""
         keys = [(node.kind, node.id) for node in frontier]

@@ -57,8 +57,8 @@ def check_feature_set(client: Client, version: FeatureSetVersion | str, *, seed:
     return [Leak(kind=LeakKind(one["kind"]), **{name: one[name] for name in ("feature", "row", "t", "detail")}) for one in answer["leaks"]]
 
 
-def tables(client: Client, version: FeatureSetVersion) -> dict[str, Path]:
-    """Return dataset name to local Parquet table for the versions that a set pins, each checked against its digest."""
+def tables(client: Client, version: FeatureSetVersion) -> dict[str, tuple[Path, ...]]:
+    """Return dataset name to local Parquet files for the versions that a set pins, each checked against its digest."""
     return {name: table(client, pin) for name, pin in version.dataset_versions.items()}
 
 

@@ -5,28 +5,12 @@ import math
 import polars as pl
 import pytest
 
-from gateline.data import Datasets, ObjectStore
 from gateline.data.profile import profile_table
 from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound
 from gateline.lineage import Lineage, Node
+from tests.unit.data.conftest import PEOPLE
 
-PEOPLE = b"name,age\nAnn,30\nBob,NA\nCid,40\n"
 PROVENANCE = {"source": "made for the test", "licence": "CC0-1.0", "null_values": ("NA",)}
-
-
-@pytest.fixture
-def objects(home):
-    return ObjectStore(home / "objects")
-
-
-@pytest.fixture
-def datasets(ledger, objects):
-    return Datasets(ledger, objects, Lineage(ledger.records))
-
-
-@pytest.fixture
-def raw(objects):
-    return objects.put_bytes(PEOPLE).sha256
 
 
 def test_a_raw_file_becomes_a_version_with_schema_rows_profile_and_digest(datasets, raw):
@@ -39,7 +23,7 @@ def test_a_raw_file_becomes_a_version_with_schema_rows_profile_and_digest(datase
     assert version.profile["age"]["missing"] == 1
     assert version.profile["age"]["mean"] == 35
     assert version.profile["name"]["distinct"] == 3
-    assert pl.read_parquet(datasets.table_path(version)).rows() == [("Ann", 30), ("Bob", None), ("Cid", 40)]
+    assert pl.read_parquet(datasets.table_paths(version)).rows() == [("Ann", 30), ("Bob", None), ("Cid", 40)]
     assert datasets.get("people") == version
     assert datasets.get("people", 1) == version
 
@@ -64,10 +48,29 @@ def test_other_bytes_options_or_provenance_make_the_next_version(datasets, raw, 
     assert datasets.get("people").version == 4
 
 
-def test_the_table_of_equal_bytes_and_options_is_equal_byte_for_byte(datasets, raw):
+def test_equal_bytes_options_and_provenance_have_one_digest_under_any_name_and_equal_files(datasets, raw):
     first = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
     second = datasets.register("developer", "humans", file=raw, format="csv", **PROVENANCE)
-    assert first.table == second.table
+    assert (first.digest, first.logical_digest) == (second.digest, second.logical_digest)
+    assert [file.sha256 for file in first.files] == [file.sha256 for file in second.files]
+    assert {file.path for file in first.files} & {file.path for file in second.files} == set()
+
+
+def test_purpose_legal_basis_and_time_of_collection_are_part_of_the_version(datasets, raw):
+    said = {"purpose": "a study", "legal_basis": "consent", "collected_from": 1, "collected_to": 2}
+    version = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE, **said)
+    assert said.items() <= version.provenance.as_dict().items()
+    assert version.digest != datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE).digest
+    with pytest.raises(InvalidInput, match="is later than 'collected_to'"):
+        datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE, collected_from=2, collected_to=1)
+
+
+def test_an_entry_names_the_very_files_and_when_the_source_was_read(datasets, raw, ledger, clock):
+    version = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
+    (entry,) = ledger.entries(kind="dataset.version.registered")
+    assert entry.payload["files"] == [file.as_dict() for file in version.files]
+    assert entry.payload["as_of"] == version.as_of == clock.now()
+    assert version.made_of.as_dict() == {"kind": "file"}
 
 
 def test_registering_leaves_an_entry_and_lineage_to_the_raw_file(datasets, raw, ledger):
@@ -78,27 +81,69 @@ def test_registering_leaves_an_entry_and_lineage_to_the_raw_file(datasets, raw, 
     assert ("raw_file", raw) in {(node.kind, node.id) for node in graph.nodes}
 
 
-@pytest.mark.parametrize("part", ["raw", "table"])
-def test_verify_names_the_file_that_changed_under_its_digest(datasets, raw, objects, part):
-    version = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
-    assert datasets.verify("people") == version
-    path = objects.path(getattr(version, part).sha256)
+def damage(path):
     path.chmod(0o644)
     path.write_bytes(path.read_bytes() + b" ")
+
+
+def test_verify_names_every_file_that_changed_under_its_digest(datasets, raw, objects):
+    version = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
+    assert datasets.verify("people") == version
+    (table,) = datasets.table_paths(version)
+    for path in (objects.path(raw), table):
+        damage(path)
     with pytest.raises(IntegrityFailure) as error:
         datasets.verify("people", 1)
-    assert ("raw file" if part == "raw" else "table") in error.value.message
-    assert str(path) in error.value.message
-    if part == "table":
-        with pytest.raises(IntegrityFailure):
-            datasets.table_path(version)
+    assert "The raw file: " in error.value.message
+    assert "The table file 1: " in error.value.message
+    assert str(objects.path(raw)) in error.value.message
+    assert str(table) in error.value.message
+    assert len(error.value.facts["faults"]) == 2
+    with pytest.raises(IntegrityFailure):
+        datasets.table_paths(version)
+    with pytest.raises(IntegrityFailure):
+        datasets.file_path(version.files[0].sha256)
 
 
-def test_verify_notices_a_record_that_was_edited(datasets, raw, ledger):
+def test_a_table_file_that_is_missing_is_named_with_what_to_do(datasets, raw):
+    version = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
+    (path,) = datasets.table_paths(version)
+    path.unlink()
+    with pytest.raises(NotFound, match="people@1: The table file .* is missing. Restore it with: gateline dataset reconstruct people@1"):
+        datasets.table_paths(version)
+    with pytest.raises(IntegrityFailure, match="The table file 1: .* is missing"):
+        datasets.verify("people")
+
+
+def test_a_missing_table_file_is_read_from_its_copy_in_the_object_store(datasets, raw, objects):
+    version = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
+    (path,) = datasets.table_paths(version)
+    objects.put_file(path)
+    path.unlink()
+    assert datasets.table_paths(version) == (objects.path(version.files[0].sha256),)
+
+
+def test_a_table_file_is_found_by_its_digest(datasets, raw, objects):
+    version = datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
+    assert (datasets.file_path(version.files[0].sha256),) == datasets.table_paths(version)
+    assert datasets.file_path(raw) == objects.path(raw)
+    with pytest.raises(NotFound):
+        datasets.file_path("0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ("UPDATE dataset_version SET row_count = 4", "record of people@1 differs from its digest"),
+        ("UPDATE dataset_version SET as_of = 4", "differs from the ledger's entry of its registration in as_of"),
+        ("UPDATE dataset_file SET path = 'other.parquet'", "differs from the ledger's entry of its registration in files"),
+    ],
+)
+def test_verify_notices_a_record_that_was_edited(datasets, raw, ledger, change, fault):
     datasets.register("developer", "people", file=raw, format="csv", **PROVENANCE)
     with ledger.records.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE dataset_version SET row_count = 4")
-    with pytest.raises(IntegrityFailure, match="record of people@1 differs from its digest"):
+        connection.exec_driver_sql(change)
+    with pytest.raises(IntegrityFailure, match=fault):
         datasets.verify("people")
 
 

@@ -151,3 +151,34 @@ def test_nested_columns_are_refused_all_at_once(path):
         read(path, content, FileFormat.JSONL)
     assert "'b' (List" in error.value.message
     assert "'c' (Struct" in error.value.message
+
+
+def test_arrow_files_and_streams_are_read(path):
+    table = pl.DataFrame({"a": [1, None], "s": ["x", "é"]})
+    file, stream = io.BytesIO(), io.BytesIO()
+    table.write_ipc(file, compression="lz4")
+    table.write_ipc_stream(stream)
+    assert read(path, file.getvalue(), FileFormat.ARROW).equals(table)
+    assert read(path, stream.getvalue(), FileFormat.ARROW_STREAM).equals(table)
+    for content, kind in ((file.getvalue()[:-20], FileFormat.ARROW), (stream.getvalue()[:100], FileFormat.ARROW_STREAM)):
+        with pytest.raises(InvalidInput):
+            read(path, content, kind)
+
+
+def test_numbers_and_times_that_would_lose_something_are_refused(path):
+    content = io.BytesIO()
+    pl.DataFrame(
+        {"big": [2**63], "fine": [1], "ns": [1], "whole": [1000]},
+        schema={"big": pl.UInt64, "fine": pl.UInt64, "ns": pl.Datetime("ns", "UTC"), "whole": pl.Datetime("ns", "UTC")},
+    ).write_parquet(content)
+    with pytest.raises(InvalidInput) as error:
+        read(path, content.getvalue(), FileFormat.PARQUET)
+    assert "'big' (UInt64, with values that Int64 cannot hold exactly)" in error.value.message
+    assert "'ns' (Datetime" in error.value.message
+    assert "'fine'" not in error.value.message
+    assert "'whole'" not in error.value.message
+
+
+def test_column_names_that_differ_only_by_case_are_refused(path):
+    with pytest.raises(InvalidInput, match="the names of 'A', 'a' differ only by case"):
+        read(path, b"a,A\n1,2\n")

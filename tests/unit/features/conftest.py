@@ -95,8 +95,8 @@ def frames() -> dict[str, pl.DataFrame]:
 def tables(frames, tmp_path):
     paths = {}
     for name, frame in frames.items():
-        paths[name] = tmp_path / f"{name}.parquet"
-        frame.write_parquet(paths[name])
+        paths[name] = [tmp_path / f"{name}.parquet"]
+        frame.write_parquet(paths[name][0])
     return paths
 
 
@@ -106,7 +106,7 @@ def changed(tmp_path, tables):
 
     def change(**frames: pl.DataFrame):
         for name, frame in frames.items():
-            frame.write_parquet(tables[name])
+            frame.write_parquet(tables[name][0])
         return tables
 
     return change

@@ -99,7 +99,7 @@ def test_a_label_may_come_from_another_source(feature_set, tables, tmp_path):
     )
     outcomes.write_parquet(tmp_path / "outcomes.parquet")
     labelled = replace(feature_set, label=Label(source=source, sql="value", available_at="at"))
-    found = compute(labelled, {**tables, "outcomes": tmp_path / "outcomes.parquet"})
+    found = compute(labelled, {**tables, "outcomes": [tmp_path / "outcomes.parquet"]})
     assert found["label"].to_list() == [1.5, None, 0.5]
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateline.data import Datasets, ObjectStore
+from gateline.data import Datasets, ObjectStore, Tables
 from gateline.features import FeatureSets
 from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound
 from gateline.lineage import Lineage, Node
@@ -13,8 +13,8 @@ from tests.unit.features.conftest import with_payments
 
 @pytest.fixture
 def datasets(ledger, home, tables):
-    datasets = Datasets(ledger, ObjectStore(home / "objects"), Lineage(ledger.records))
-    for name, path in tables.items():
+    datasets = Datasets(ledger, ObjectStore(home / "objects"), Lineage(ledger.records), Tables(str(home / "tables"), cache=home / "cache"))
+    for name, (path,) in tables.items():
         register(datasets, name, path)
     return datasets
 
@@ -53,7 +53,7 @@ def test_the_same_view_over_the_same_data_is_the_same_version(feature_sets, feat
 def test_a_changed_view_or_newer_data_make_the_next_version(feature_sets, feature_set, datasets, tables):
     first = feature_sets.register("developer", feature_set)
     second = feature_sets.register("developer", replace(feature_set, description="changed"))
-    register(datasets, "shops", tables["shops"], licence="CC-BY-4.0")
+    register(datasets, "shops", tables["shops"][0], licence="CC-BY-4.0")
     third = feature_sets.register("developer", feature_set)
     assert [one.version for one in (first, second, third)] == [1, 2, 3]
     assert third.dataset_versions["shops"] == "shops@2"
@@ -64,15 +64,15 @@ def test_a_changed_view_or_newer_data_make_the_next_version(feature_sets, featur
 def test_a_version_is_computed_over_the_data_it_pins(feature_sets, feature_set, datasets, frames, tables):
     version = feature_sets.register("developer", feature_set)
     before = feature_sets.compute(version)
-    frames["payments"].with_columns(delay=frames["payments"]["delay"] * 2).write_parquet(tables["payments"])
-    register(datasets, "payments", tables["payments"])
+    frames["payments"].with_columns(delay=frames["payments"]["delay"] * 2).write_parquet(tables["payments"][0])
+    register(datasets, "payments", tables["payments"][0])
     assert feature_sets.compute(version).equals(before)
     assert not feature_sets.compute(feature_sets.register("developer", feature_set)).equals(before)
 
 
 def test_a_table_that_changed_under_its_digest_is_refused(feature_sets, feature_set, datasets):
     version = feature_sets.register("developer", feature_set)
-    path = datasets.table_path(datasets.get("shops"))
+    (path,) = datasets.table_paths(datasets.get("shops"))
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(IntegrityFailure):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateline.access import Access, Principal, PrincipalKind, Role
-from gateline.data import Datasets
+from gateline.data import Datasets, Tables
 from gateline.features import EventSource, FeatureSet, FeatureSets, Label
 from gateline.gates import GateRun, Policy, parse_policy
 from gateline.kernel.clock import DAY
@@ -60,7 +60,7 @@ class Shop(World):
     def __init__(self, ledger: Ledger, home: Path) -> None:
         super().__init__(ledger, home)
         self.access = Access(ledger, home)
-        self.datasets = Datasets(ledger, self.objects, self.lineage)
+        self.datasets = Datasets(ledger, self.objects, self.lineage, Tables(str(home / "tables"), cache=home / "cache"))
         self.feature_sets = FeatureSets(ledger, self.lineage, self.datasets)
         self.runs = Runs()
         self.tracking = Tracking(ledger, self.runs, self.lineage)

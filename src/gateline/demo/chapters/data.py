@@ -46,5 +46,5 @@ def tell(stage: Stage) -> None:
             f"{time.monotonic() - started:.1f} s",
             "ok",
         )
-        more(f"raw file sha256 {version.raw_sha256[:16]}…, table {version.table_sha256[:16]}…, version digest {version.digest[:16]}…")
+        more(f"raw file sha256 {version.raw_sha256[:16]}…, rows {version.logical_digest[:16]}…, version digest {version.digest[:16]}…")
         stage.facts.setdefault("datasets", {})[name] = version

@@ -36,4 +36,4 @@ async def upload_file(
 @router.get("/{sha256}", openapi_extra=permission(Permission.DATASET_READ), response_class=FileResponse)
 def download_file(app: Application, sha256: str) -> FileResponse:
     """Return the file's bytes after hashing them again."""
-    return FileResponse(app.objects.verified_path(sha256), media_type="application/octet-stream", filename=sha256)
+    return FileResponse(app.datasets.file_path(sha256), media_type="application/octet-stream", filename=sha256)
