@@ -26,6 +26,7 @@ from gateline.data.objects import ObjectStore
 from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
+    from gateline.data.logical import logical_digest
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
     from gateline.data.sources import Sources
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Column", "ColumnType", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance",
     "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "StoredFile", "TableFile", "Tables", "Vacuum",
-    "VacuumRequest",
+    "VacuumRequest", "logical_digest",
 ]  # fmt: skip
 
 _SERVICES = {
     "Datasets": "gateline.data.service",
     "Retention": "gateline.data.retention",
     "Sources": "gateline.data.sources",
+    "logical_digest": "gateline.data.logical",
 }
 
 

