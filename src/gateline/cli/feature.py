@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gateline.cli.output import ExitCode, client, emit, progress, table
 from gateline.kernel.clock import iso
 from gateline.kernel.errors import Conflict, NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import polars as pl
-
-    from gateline.features import FeatureSetVersion
 
 
 @click.group("feature")
@@ -125,6 +118,7 @@ def compute(ctx: click.Context, version: str, engine: str, out: str | None) -> N
 
     Both engines give the same whole numbers and texts; fractions agree to 1e-9 of their size, so that their digests may differ.
     """
+    from gateline.local.computing import compute_with, rows_digest
     from gateline.sdk.features import feature_set, tables
 
     if out is not None and Path(out).exists():
@@ -134,34 +128,13 @@ def compute(ctx: click.Context, version: str, engine: str, out: str | None) -> N
     files = tables(connection, found)
     progress(f"Computing {found.id} with {engine} …")
     started = time.monotonic()
-    rows = _computed(found, files, engine)
+    rows = compute_with(engine, found.definition, files)
     seconds = round(time.monotonic() - started, 2)
     if out is not None:
         rows.write_parquet(out)
-    answer = {"id": found.id, "engine": engine, "rows": rows.height, "digest": _digest(rows), "seconds": seconds, "out": out}
+    answer = {"id": found.id, "engine": engine, "rows": rows.height, "digest": rows_digest(rows), "seconds": seconds, "out": out}
     text = f"{found.id}: {rows.height:,} rows, digest {answer['digest']}, {seconds} s with {engine}"
     emit(ctx, answer, text + (f", written to {out}" if out is not None else ""))
-
-
-def _computed(version: FeatureSetVersion, files: Mapping[str, Sequence[Path]], engine: str) -> pl.DataFrame:
-    if engine == "spark":
-        from gateline.adapters.spark import compute_on_spark
-
-        return compute_on_spark(version.definition, files)
-    from gateline.features import compute as compute_embedded
-
-    return compute_embedded(version.definition, files)
-
-
-def _digest(rows: pl.DataFrame) -> str:
-    from gateline.data import Column, ColumnType, logical_digest
-
-    names = {"Int64": "int64", "Float64": "float64", "String": "string", "Boolean": "boolean", "Date": "date"}
-    kinds = {
-        name: ColumnType(names.get(str(dtype)) or ("datetime" if getattr(dtype, "time_zone", None) else "naive_datetime"))
-        for name, dtype in rows.schema.items()
-    }
-    return logical_digest(rows, [Column(name=name, dtype=kind, nullable=True) for name, kind in kinds.items()])
 
 
 @group.command("import-feast")
@@ -173,11 +146,11 @@ def import_feast(ctx: click.Context, folder: str, out: str) -> None:
 
     The repository's code is read and never run.
     """
-    from gateline.adapters.feast import import_repository
+    from gateline.local.computing import import_feast as imported
 
     if Path(out).exists():
         raise Conflict(f"The file {out} exists already.", next_step="Choose another name with --out, or remove the file first.")
-    found = import_repository(Path(folder))
+    found = imported(Path(folder))
     Path(out).write_text(found.code, encoding="utf-8")
     names = f"{len(found.views)} views and {len(found.sets)} feature sets"
     lines = [f"{out}: {names} from {folder}", *(f"  note: {note}" for note in found.notes)]
@@ -193,14 +166,14 @@ def export_feast(ctx: click.Context, version: str, folder: str) -> None:
 
     Feast's lookup of the newest row then gives the same values, windows included.
     """
-    from gateline.adapters.feast import export_repository
+    from gateline.local.computing import export_feast as exported
     from gateline.sdk.features import feature_set, tables
 
     if Path(folder).exists():
         raise Conflict(f"The folder {folder} exists already.", next_step="Choose another name, or remove it first.")
     connection = client(ctx)
     found = feature_set(connection, version)
-    written = export_repository(found.definition, tables(connection, found), Path(folder))
+    written = exported(found.definition, tables(connection, found), Path(folder))
     lines = [f"{found.id}: {folder}", *(f"  {name}: {rows:,} rows" for name, rows in written.rows.items())]
     emit(ctx, {"id": found.id, "folder": folder, "rows": written.rows, "notes": list(written.notes)},
          "\n".join([*lines, *(f"  note: {note}" for note in written.notes)]))  # fmt: skip

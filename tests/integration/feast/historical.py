@@ -16,7 +16,7 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView
 repository, requests, service, answer = sys.argv[1:]
 os.chdir(repository)
 sys.path.insert(0, repository)
-import features  # the repository's own module
+import features  # noqa: E402  the repository's own module
 
 store = FeatureStore(repo_path=repository)
 store.apply([one for one in vars(features).values() if isinstance(one, Entity | FeatureView | FeatureService)])

@@ -21,6 +21,7 @@ DECLARATIONS = frozenset({
     "RequestSource", "Field", "Aggregation", "KafkaSource", "KinesisSource", "BigQuerySource", "SnowflakeSource", "RedshiftSource",
     "SparkSource", "PostgreSQLSource",
 })  # fmt: skip
+_DECORATORS = {"on_demand_feature_view", "stream_feature_view", "batch_feature_view"}
 _SPANS = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 _FILE_BYTES_MAX = 256 * TEXT_LENGTH_MAX
 
@@ -147,29 +148,28 @@ class _File:
         match statement:
             case ast.ImportFrom(module=module, names=names, level=level):
                 package = self.module.rsplit(".", level)[0] + "." if level and "." in self.module else ""
-                for one in names:
-                    self.imports[one.asname or one.name] = (f"{package}{module or ''}", one.name)
+                for alias in names:
+                    self.imports[alias.asname or alias.name] = (f"{package}{module or ''}", alias.name)
             case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                 self.names[name] = self._value(value)
             case ast.Expr(value=ast.Call() as value):
                 if isinstance(found := self._value(value), Declared):
                     self.names[f"line {statement.lineno}"] = found
             case ast.FunctionDef(decorator_list=decorators):
-                for one in decorators:
-                    called = one.func if isinstance(one, ast.Call) else one
-                    if isinstance(one, ast.Call) and _called(called) in {
-                        "on_demand_feature_view",
-                        "stream_feature_view",
-                        "batch_feature_view",
-                    }:
-                        declared = self._declared(one, _called(called))
-                        named = Declared(kind=declared.kind, place=declared.place, values={"name": statement.name, **declared.values})
-                        self.functions.append((named, ast.get_source_segment(self.text, statement) or ""))
+                for decorator in decorators:
+                    self._decorated(statement, decorator)
             case ast.For() | ast.If() | ast.With() | ast.While() | ast.Try():
                 if any(isinstance(node, ast.Call) and _called(node.func) in DECLARATIONS for node in ast.walk(statement)):
-                    self.notes.append(
-                        f"{self.shown}:{statement.lineno}: declarations inside a {type(statement).__name__.lower()} are not read"
-                    )
+                    kind = type(statement).__name__.lower()
+                    self.notes.append(f"{self.shown}:{statement.lineno}: declarations inside a {kind} are not read")
+            case _:
+                pass  # anything else declares nothing
+
+    def _decorated(self, function: ast.FunctionDef, decorator: ast.expr) -> None:
+        if isinstance(decorator, ast.Call) and _called(decorator.func) in _DECORATORS:
+            declared = self._declared(decorator, _called(decorator.func))
+            named = Declared(kind=declared.kind, place=declared.place, values={"name": function.name, **declared.values})
+            self.functions.append((named, ast.get_source_segment(self.text, function) or ""))
 
     def _declared(self, call: ast.Call, kind: str) -> Declared:
         values = {one.arg: self._value(one.value) for one in call.keywords if one.arg}
@@ -196,7 +196,8 @@ class _File:
             case ast.Subscript(value=view, slice=ast.List(elts=items)):
                 names = tuple(one.value for one in items if isinstance(one, ast.Constant) and isinstance(one.value, str))
                 return Projection(self._value(view), names)
-        return Unknown(ast.unparse(node))
+            case _:
+                return Unknown(ast.unparse(node))
 
     def _span(self, node: ast.Call) -> Any:
         seconds = 0.0

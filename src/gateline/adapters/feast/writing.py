@@ -55,8 +55,7 @@ def export_repository(feature_set: FeatureSet, files: Mapping[str, Sequence[Path
     notes = [f"feature '{one.name}' is computed on demand and is left to the caller" for one in plan.on_demand]
     notes += [f"column '{name}' comes with the requests" for name in plan.columns]
     notes.append("a key that no source knows has no row in Feast: its features are missing there, where Gateline counts 0")
-    keys = {name: (view_keys, frame) for name, (view_keys, frame) in tables.items()}
-    code = _code(feature_set.name, keys)
+    code = _code(feature_set.name, tables)
     (folder / "data").mkdir(parents=True)
     for name, (_, frame) in tables.items():
         frame.write_parquet(folder / "data" / f"{name}.parquet")
@@ -126,13 +125,15 @@ def _instants(part: Any) -> list[pl.Expr]:
 
 
 def _code(project: str, tables: Mapping[str, tuple[tuple[str, ...], pl.DataFrame]]) -> str:
-    keys = {key: frame.schema[key] for _, (names, frame) in tables.items() for key in names}
-    types = sorted({_FIELDS[frame.schema[name]] for _, (names, frame) in tables.items() for name in frame.columns if name != _TIME})
+    keys = {key: _VALUES[frame.schema[key]] for names, frame in tables.values() for key in names}
+    columns = [frame.schema[name] for names, frame in tables.values() for name in frame.columns if name not in (*names, _TIME)]
+    types = sorted({_FIELDS[dtype] for dtype in columns})
     lines = [
-        f'"""Feature set {project}, written by Gateline: the tables hold a row for every instant at which a value changes."""', "",
+        f'"""Feature set {project}, written by Gateline: a row for every instant at which a value changes."""',
+        "",
         "from datetime import timedelta", "", "from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType",
         f"from feast.types import {', '.join(types)}", "",
-        *(f"{key}_entity = Entity(name={key!r}, join_keys=[{key!r}], value_type=ValueType.{_VALUES[dtype]})" for key, dtype in keys.items()),
+        *(f"{key}_entity = Entity(name={key!r}, join_keys=[{key!r}], value_type=ValueType.{kind})" for key, kind in keys.items()),
     ]  # fmt: skip
     for name, (own, frame) in tables.items():
         fields = [f"Field(name={one!r}, dtype={_FIELDS[frame.schema[one]]})" for one in frame.columns if one not in (*own, _TIME)]

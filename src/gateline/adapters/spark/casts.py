@@ -17,7 +17,7 @@ _SPECIAL = "'(?i)^[+-]?(inf|infinity|nan)$'"
 _SPECIALS = {"(?i)nan": "NaN", "(?i)^-inf": "-Infinity", "(?i)inf": "Infinity"}
 
 
-def cast(value: Value, dtype: pl.DataType, *, strict: bool) -> str:
+def cast(value: Value, dtype: pl.DataType, *, strict: bool) -> str:  # noqa: PLR0911
     """Return the cast of a value; raises InvalidInput for types that the engines do not share."""
     if value.dtype == dtype and dtype != pl.Float32():
         return value.sql

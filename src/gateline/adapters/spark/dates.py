@@ -23,7 +23,8 @@ _FIELDS = {
 _OF_TIMES = {"hour", "minute", "second"}
 # Fields of microseconds since 1970.
 _FRACTIONS = {
-    "epoch": "(CAST(({0} - pmod({0}, 1000000L)) div 1000000L AS DOUBLE) + pmod({0}, 1000000L) * 1000L * 1e-9D)", "millisecond": "(pmod({0}, 60000000L) / 1e3D)",
+    "epoch": "(CAST(({0} - pmod({0}, 1000000L)) div 1000000L AS DOUBLE) + pmod({0}, 1000000L) * 1000L * 1e-9D)",
+    "millisecond": "(pmod({0}, 60000000L) / 1e3D)",
     "microsecond": "CAST(pmod({0}, 60000000L) AS DOUBLE)", "nanosecond": "(pmod({0}, 60000000L) * 1e3D)",
 }  # fmt: skip
 # Directives of strftime as letters of Spark's patterns, and those that need an expression; {} is the date or time.
@@ -46,7 +47,7 @@ def _moment(value: Value) -> str:
         return to_storage(value.sql, value.dtype)
     if isinstance(value.dtype, pl.Datetime):
         return f"timestamp_micros({value.sql})"
-    unsupported(f"{value.dtype} where a date or time is wanted")
+    return unsupported(f"{value.dtype} where a date or time is wanted")
 
 
 def part(args: list[Value], _: pl.DataType) -> str:

@@ -62,7 +62,7 @@ def write_on_spark(
     with _told():
         program = _Program(plan, Tables(session or spark_session(), files))
         try:
-            program.rows().write.parquet(str(folder))
+            program.rows().write.parquet(str(folder.resolve()))
         finally:
             program.close()
     parts = sorted(folder.glob("part-*.parquet"))
@@ -74,7 +74,7 @@ def write_on_spark(
 @contextmanager
 def _told() -> Iterator[None]:
     """Turn what Spark raises into one clear error."""
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
 
     try:

@@ -42,7 +42,7 @@ class Tables:
 
     def __init__(self, session: SparkSession, files: Mapping[str, Sequence[Path]]) -> None:
         self._session = session
-        self._files = {name: [str(path) for path in paths] for name, paths in files.items()}
+        self._files = {name: [str(path.resolve()) for path in paths] for name, paths in files.items()}
 
     def source(self, source: EventSource, extra: Mapping[str, str] | None = None, *, numbered: bool = False) -> Rows:
         """Return a source's rows: every alias, `extra` expressions under their names, and `__row`, the order of the table, if asked for.

@@ -140,7 +140,8 @@ class Stream:
                 return self._last(part)
             case "approx_distinct":
                 return self._distinct(part, column, dtype)
-        return self._folded(part, column)
+            case _:
+                return self._folded(part, column)
 
     def _column(self, alias: str) -> str:
         """Return a column that has values in events only."""
