@@ -41,7 +41,7 @@ def measure(python: Path | str, script: str, *arguments: str | Path) -> dict[str
 
 def feast_environment() -> Path:
     """Return the interpreter of Feast's environment, made from its lock file when it is not there."""
-    folder, locked = BUILD / "feast-environment", HERE / "requirements-feast.txt"
+    folder, locked = BUILD / "feast-environment", ROOT / "requirements" / "feast.txt"
     stamp = folder / "locked"
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != locked.read_text(encoding="utf-8"):
         subprocess.run([ROOT / "scripts" / "bootstrap"], check=True)

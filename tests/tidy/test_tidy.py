@@ -213,7 +213,7 @@ def test_no_file_names_a_registry_or_a_path_of_this_machine():
 
 
 def test_requirement_files_are_locked_with_hashes():
-    for name in ("uv", "build", "demo", "dev"):
+    for name in ("uv", "build", "demo", "dev", "feast"):
         lines = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
         pins = [line for line in lines if line and not line.startswith((" ", "#"))]
         assert pins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from gateline.cli.output import ExitCode, client, emit, progress, table
 from gateline.kernel.clock import iso
-from gateline.kernel.errors import NotFound
+from gateline.kernel.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from gateline.features import FeatureMarks
@@ -302,3 +303,74 @@ def _value(text: str) -> Any:
     except ValueError:
         return text
     return found if isinstance(found, str | int | float) or found is None else text
+
+
+@group.command("compute")
+@click.argument("version")
+@click.option("--engine", type=click.Choice(["polars", "spark"]), default="polars", show_default=True, help="What computes the features.")
+@click.option("--out", type=click.Path(dir_okay=False), help="New Parquet file for the rows.")
+@click.pass_context
+def compute(ctx: click.Context, version: str, engine: str, out: str | None) -> None:
+    """Compute VERSION over the data it pins, and tell rows, logical digest and seconds.
+
+    Both engines give the same whole numbers and texts; fractions agree to 1e-9 of their size, so that their digests may differ.
+    """
+    from gateline.local.computing import compute_with, rows_digest, write_rows
+    from gateline.sdk.features import feature_set, tables
+
+    if out is not None and Path(out).exists():
+        raise Conflict(f"The file {out} exists already.", next_step="Choose another name, or remove the file first.")
+    connection = client(ctx)
+    found = feature_set(connection, version)
+    files = tables(connection, found)
+    progress(f"Computing {found.id} with {engine} …")
+    started = time.monotonic()
+    rows = compute_with(engine, found.definition, files)
+    seconds = round(time.monotonic() - started, 2)
+    if out is not None:
+        write_rows(rows, Path(out))
+    answer = {"id": found.id, "engine": engine, "rows": rows.height, "digest": rows_digest(rows), "seconds": seconds, "out": out}
+    text = f"{found.id}: {rows.height:,} rows, digest {answer['digest']}, {seconds} s with {engine}"
+    emit(ctx, answer, text + (f", written to {out}" if out is not None else ""))
+
+
+@group.command("import-feast")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option("--out", type=click.Path(dir_okay=False), default="features.py", show_default=True, help="New Python file.")
+@click.pass_context
+def import_feast(ctx: click.Context, folder: str, out: str) -> None:
+    """Write the definitions of the Feast repository in FOLDER as Gateline's, with a note for each difference in meaning.
+
+    The repository's code is read and never run.
+    """
+    from gateline.local.computing import import_feast as imported
+
+    if Path(out).exists():
+        raise Conflict(f"The file {out} exists already.", next_step="Choose another name with --out, or remove the file first.")
+    found = imported(Path(folder))
+    Path(out).write_text(found.code, encoding="utf-8")
+    names = f"{len(found.views)} views and {len(found.sets)} feature sets"
+    lines = [f"{out}: {names} from {folder}", *(f"  note: {note}" for note in found.notes)]
+    emit(ctx, {"out": out, "views": list(found.views), "sets": list(found.sets), "notes": list(found.notes)}, "\n".join(lines))
+
+
+@group.command("export-feast")
+@click.argument("version")
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.pass_context
+def export_feast(ctx: click.Context, version: str, folder: str) -> None:
+    """Write VERSION as a Feast repository into the new FOLDER: its values at every instant at which one changes.
+
+    Feast's lookup of the newest row then gives the same values, windows included.
+    """
+    from gateline.local.computing import export_feast as exported
+    from gateline.sdk.features import feature_set, tables
+
+    if Path(folder).exists():
+        raise Conflict(f"The folder {folder} exists already.", next_step="Choose another name, or remove it first.")
+    connection = client(ctx)
+    found = feature_set(connection, version)
+    written = exported(found.definition, tables(connection, found), Path(folder))
+    lines = [f"{found.id}: {folder}", *(f"  {name}: {rows:,} rows" for name, rows in written.rows.items())]
+    emit(ctx, {"id": found.id, "folder": folder, "rows": written.rows, "notes": list(written.notes)},
+         "\n".join([*lines, *(f"  note: {note}" for note in written.notes)]))  # fmt: skip

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gateline.data.contracts.from_pandera import contract_from_pandera
     from gateline.data.contracts.rules import contract_id, split_contract_id
     from gateline.data.diff import DatasetDiff, diff_versions
+    from gateline.data.logical import logical_digest
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
     from gateline.data.sources import Sources
@@ -48,11 +49,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Break", "Column", "ColumnRule", "ColumnType", "Compatibility", "Contract", "ContractOrigin", "ContractState", "ContractVersion",
-    "Contracts",
-    "DatasetDiff", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance", "ReadOptions",
-    "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "Spool", "StoredFile", "TableFile", "Tables", "Vacuum",
-    "VacuumRequest", "Violation", "contract_from_dict", "contract_from_pandera", "contract_from_text", "contract_id", "contract_to_toml",
-    "contract_version_from_dict", "diff_versions", "split_contract_id",
+    "Contracts", "DatasetDiff", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance",
+    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "Spool", "StoredFile", "TableFile", "Tables",
+    "Vacuum", "VacuumRequest", "Violation", "contract_from_dict", "contract_from_pandera", "contract_from_text", "contract_id",
+    "contract_to_toml", "contract_version_from_dict", "diff_versions", "logical_digest", "split_contract_id",
 ]  # fmt: skip
 
 _HOMES = {
@@ -70,6 +70,7 @@ _HOMES = {
     "contract_version_from_dict": "contracts.form",
     "diff_versions": "diff",
     "split_contract_id": "contracts.rules",
+    "logical_digest": "logical",
 }
 
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 _WHOLE = "'^[+-]?[0-9]+$'"
 _FRACTION = r"'^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$'"
 _SPECIAL = "'(?i)^[+-]?(inf|infinity|nan)$'"
+_SPECIALS = {"(?i)nan": "NaN", "(?i)^-inf": "-Infinity", "(?i)inf": "Infinity"}
 
 
-def cast(value: Value, dtype: pl.DataType, *, strict: bool) -> str:
+def cast(value: Value, dtype: pl.DataType, *, strict: bool) -> str:  # noqa: PLR0911
     """Return the cast of a value; raises InvalidInput for types that the engines do not share."""
     if value.dtype == dtype and dtype != pl.Float32():
         return value.sql
@@ -35,7 +36,7 @@ def cast(value: Value, dtype: pl.DataType, *, strict: bool) -> str:
             return f"({value.sql} * {DAY_MICROSECONDS}L)"
         if value.dtype.is_integer() or isinstance(value.dtype, pl.Datetime):
             return value.sql
-    unsupported(f"a CAST from {value.dtype} to {dtype}")
+    return unsupported(f"a CAST from {value.dtype} to {dtype}")
 
 
 def failing(condition: str, then: str, source: str, what: str, *, strict: bool, dtype: str = "BIGINT") -> str:
@@ -71,11 +72,11 @@ def _whole(value: Value, dtype: pl.DataType, *, strict: bool) -> str:
         return failing(f"{value.sql} BETWEEN {low}L AND {high}L", value.sql, value.sql, what, strict=strict)
     if isinstance(value.dtype, pl.Duration) and dtype == pl.Int64():
         return value.sql
-    unsupported(f"a CAST from {value.dtype} to {dtype}")
+    return unsupported(f"a CAST from {value.dtype} to {dtype}")
 
 
 def _parsed_fraction(value: Value, *, strict: bool) -> str:
     source = value.sql
-    special = f"CASE WHEN {source} RLIKE '(?i)nan' THEN CAST('NaN' AS DOUBLE) WHEN {source} RLIKE '^-' THEN CAST('-Infinity' AS DOUBLE) ELSE CAST('Infinity' AS DOUBLE) END"
-    number = f"CASE WHEN {source} RLIKE {_SPECIAL} THEN {special} ELSE CAST({source} AS DOUBLE) END"
+    special = "".join(f" WHEN {source} RLIKE '{form}' THEN CAST('{name}' AS DOUBLE)" for form, name in _SPECIALS.items())
+    number = f"CASE{special} ELSE CAST({source} AS DOUBLE) END"
     return failing(f"{source} RLIKE {_FRACTION} OR {source} RLIKE {_SPECIAL}", number, source, "Float64", strict=strict, dtype="DOUBLE")

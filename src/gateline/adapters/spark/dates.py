@@ -11,7 +11,7 @@ from gateline.adapters.spark.casts import failing
 from gateline.adapters.spark.values import DAY_MICROSECONDS, Value, text_literal, to_storage, unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Collection
 
 # Fields that Spark computes from a date or time; {} is the value.
 _FIELDS = {
@@ -23,17 +23,17 @@ _FIELDS = {
 _OF_TIMES = {"hour", "minute", "second"}
 # Fields of microseconds since 1970.
 _FRACTIONS = {
-    "epoch": "(CAST(({0} - pmod({0}, 1000000L)) div 1000000L AS DOUBLE) + pmod({0}, 1000000L) / 1e6D)", "millisecond": "(pmod({0}, 60000000L) / 1e3D)",
+    "epoch": "(CAST(({0} - pmod({0}, 1000000L)) div 1000000L AS DOUBLE) + pmod({0}, 1000000L) * 1000L * 1e-9D)",
+    "millisecond": "(pmod({0}, 60000000L) / 1e3D)",
     "microsecond": "CAST(pmod({0}, 60000000L) AS DOUBLE)", "nanosecond": "(pmod({0}, 60000000L) * 1e3D)",
 }  # fmt: skip
-# Directives of strftime as Spark expressions; {} is the date or time.
-_WRITTEN = {
-    "Y": "date_format({}, 'yyyy')", "m": "date_format({}, 'MM')", "d": "date_format({}, 'dd')", "H": "date_format({}, 'HH')",
-    "M": "date_format({}, 'mm')", "S": "date_format({}, 'ss')", "y": "date_format({}, 'yy')", "j": "date_format({}, 'DDD')",
-    "I": "date_format({}, 'hh')", "p": "date_format({}, 'a')", "a": "date_format({}, 'EEE')", "A": "date_format({}, 'EEEE')",
-    "b": "date_format({}, 'MMM')", "B": "date_format({}, 'MMMM')", "e": "lpad(CAST(day({}) AS STRING), 2, ' ')",
-    "F": "date_format({}, 'yyyy-MM-dd')", "D": "date_format({}, 'MM/dd/yy')", "T": "date_format({}, 'HH:mm:ss')",
-    "R": "date_format({}, 'HH:mm')", "u": "CAST(weekday({}) + 1 AS STRING)", "w": "CAST(dayofweek({}) - 1 AS STRING)",
+# Directives of strftime as letters of Spark's patterns, and those that need an expression; {} is the date or time.
+_LETTERS = {
+    "Y": "yyyy", "m": "MM", "d": "dd", "H": "HH", "M": "mm", "S": "ss", "y": "yy", "j": "DDD", "I": "hh", "p": "a", "a": "EEE", "A": "EEEE",
+    "b": "MMM", "B": "MMMM", "F": "yyyy-MM-dd", "D": "MM/dd/yy", "T": "HH:mm:ss", "R": "HH:mm",
+}  # fmt: skip
+_COMPUTED = {
+    "e": "lpad(CAST(day({}) AS STRING), 2, ' ')", "u": "CAST(weekday({}) + 1 AS STRING)", "w": "CAST(dayofweek({}) - 1 AS STRING)",
     "V": "lpad(CAST(weekofyear({}) AS STRING), 2, '0')", "G": "CAST(extract(YEAROFWEEK FROM {}) AS STRING)",
 }  # fmt: skip
 _CLOCK = {"H", "M", "S", "I", "p", "T", "R"}
@@ -47,7 +47,7 @@ def _moment(value: Value) -> str:
         return to_storage(value.sql, value.dtype)
     if isinstance(value.dtype, pl.Datetime):
         return f"timestamp_micros({value.sql})"
-    unsupported(f"{value.dtype} where a date or time is wanted")
+    return unsupported(f"{value.dtype} where a date or time is wanted")
 
 
 def part(args: list[Value], _: pl.DataType) -> str:
@@ -60,7 +60,7 @@ def part(args: list[Value], _: pl.DataType) -> str:
     return f"CAST({_FIELDS[field].format(_moment(value))} AS BIGINT)"
 
 
-def _pieces(text: str, known: dict[str, str]) -> list[tuple[str, str]]:
+def _pieces(text: str, known: Collection[str]) -> list[tuple[str, str]]:
     """Return the directives and literal texts of a format, as (directive, "") or ("", text)."""
     for short, long in _SHORT.items():
         if short not in known:
@@ -72,7 +72,12 @@ def _pieces(text: str, known: dict[str, str]) -> list[tuple[str, str]]:
         directive = match[1] or ""
         if directive and directive != "%" and directive not in known:
             unsupported(f"the directive %{directive} of times", f"Use %{', %'.join(sorted(known))}.")
-        found.append((directive, "") if directive and directive != "%" else ("", match[2] or "%"))
+        if directive and directive != "%":
+            found.append((directive, ""))
+        elif found and not found[-1][0]:
+            found[-1] = ("", found[-1][1] + (match[2] or "%"))  # two quoted texts side by side would read as one quote
+        else:
+            found.append(("", match[2] or "%"))
     if place != len(text):
         unsupported(f"the format {text!r}, which ends in a lone %")
     return found
@@ -89,46 +94,48 @@ def _format(args: list[Value]) -> str:
 def written(args: list[Value], _: pl.DataType) -> str:
     """Return STRFTIME(value, format)."""
     moment = _moment(args[0])
-    pieces = _pieces(_format(args), _WRITTEN)
+    pieces = _pieces(_format(args), {*_LETTERS, *_COMPUTED})
     if args[0].dtype == pl.Date() and (clock := sorted(one for one, _ in pieces if one in _CLOCK)):
         unsupported(f"the directive %{clock[0]} of a date", "Use CAST(… AS TIMESTAMP) first.")
-    texts = [_WRITTEN[directive].format(moment) if directive else text_literal(text) for directive, text in pieces]
-    return (
-        f"concat({', '.join(texts)})"
-        if any(one for one, _ in pieces)
-        else f"CASE WHEN {moment} IS NOT NULL THEN concat({', '.join(texts)}) END"
-    )
+    texts: list[str] = []
+    pattern = ""
+    for directive, text in [*pieces, ("", "")]:
+        if directive in _COMPUTED or not (directive or text):
+            texts += [f"date_format({moment}, {text_literal(pattern)})"] if pattern else []
+            texts += [_COMPUTED[directive].format(moment)] if directive else []
+            pattern = ""
+        else:
+            pattern += _LETTERS[directive] if directive else _in_pattern(text)
+    return f"concat({', '.join(texts)})" if texts else f"CASE WHEN {moment} IS NOT NULL THEN '' END"
 
 
-def _reader(value: Value, text: str) -> Callable[[str], str]:
-    pieces = _pieces(text, dict.fromkeys(_DIGITS, ""))
+def _in_pattern(text: str) -> str:
+    """Return a text as Spark's patterns hold it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _read(value: Value, text: str, what: str) -> str:
+    """Return the microseconds of a text: first it must have the right digits, then be a time of the calendar."""
+    pieces = _pieces(text, _DIGITS)
     order = [directive for directive, _ in pieces if directive]
     if len(set(order)) != len(order) or not {"Y", "m", "d"} <= set(order) or ("H" in order) != ("M" in order):
         unsupported(f"the format {text!r}", "Name %Y, %m, %d and, for times, %H and %M, each once.")
-    pattern = "".join(f"([0-9]{{{_DIGITS[one]}}})" if one else re.escape(literal) for one, literal in pieces)
     if value.dtype != pl.String():
         unsupported(f"{value.dtype} where a text is wanted")
-    source = value.sql
-    fits = f"{source} RLIKE {text_literal(f'^{pattern}$')}"
-    groups = {
-        one: f"CAST(regexp_extract({source}, {text_literal(f'^{pattern}$')}, {place}) AS BIGINT)" for place, one in enumerate(order, 1)
-    }
-    groups = {one: groups.get(one, "0L") for one in _DIGITS}
-    date = f"make_date({', '.join(f'CAST({groups[one]} AS INT)' for one in 'Ymd')})"
-    days = f"CAST(unix_date({date}) AS BIGINT)"
-    clock = f"((({groups['H']} * 60L + {groups['M']}) * 60L + {groups['S']}) * 1000000L)"
-    fits += f" AND {date} IS NOT NULL AND {groups['H']} < 24 AND {groups['M']} < 60 AND {groups['S']} < 60"
-    result = {"date": days, "time": f"({days} * {DAY_MICROSECONDS}L + {clock})"}
-    return lambda kind: failing(fits, result[kind], source, f"{kind} {text}", strict=True)
+    digits = "".join(f"[0-9]{{{_DIGITS[one]}}}" if one else re.escape(literal) for one, literal in pieces)
+    pattern = "".join(_LETTERS[one] if one else _in_pattern(literal) for one, literal in pieces)
+    moment = f"unix_micros(to_timestamp({value.sql}, {text_literal(pattern)}))"
+    fits = f"{value.sql} RLIKE {text_literal(f'^{digits}$')} AND {moment} IS NOT NULL"
+    return failing(fits, moment, value.sql, f"{what} {text}", strict=True)
 
 
 def read_date(args: list[Value], _: pl.DataType) -> str:
     """Return DATE(text, format): four digits for a year and two for all else, or an error."""
-    return _reader(args[0], _format(args))("date")
+    return f"(({_read(args[0], _format(args), 'date')}) div {DAY_MICROSECONDS}L)"
 
 
 def read_time(args: list[Value], dtype: pl.DataType) -> str:
     """Return STRPTIME(text, format): four digits for a year and two for all else, or an error."""
     if dtype != pl.Datetime("us"):
         unsupported(f"strptime() to {dtype}")
-    return _reader(args[0], _format(args))("time")
+    return _read(args[0], _format(args), "time")

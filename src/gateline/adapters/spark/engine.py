@@ -1,4 +1,4 @@
-"""Computing a feature set on Spark: one program over the files of the pinned dataset versions, every spine row exactly once and in order."""
+"""Computing a feature set on Spark: one program over the files of dataset versions, every spine row exactly once and in order."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def write_on_spark(
         raise NotFound(f"No files are given for the datasets {', '.join(missing)} of set '{plan.name}'.", next_step="Give all files.")
     with _told():
         program = _Program(plan, Tables(session or spark_session(), files))
-        program.rows().write.parquet(str(folder))
+        try:
+            program.rows().write.parquet(str(folder.resolve()))
+        finally:
+            program.close()
     parts = sorted(folder.glob("part-*.parquet"))
     if not parts:
         raise Unavailable(f"Spark wrote no file into {folder}.", next_step="Look at the log of Spark.")
@@ -71,7 +74,7 @@ def write_on_spark(
 @contextmanager
 def _told() -> Iterator[None]:
     """Turn what Spark raises into one clear error."""
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
 
     try:
@@ -84,7 +87,8 @@ def _told() -> Iterator[None]:
                 f"Spark met a value that does not fit: {why.splitlines()[0].split(' SQLSTATE')[0]}.",
                 next_step="Leave such rows out with `where`, or use TRY_CAST.",
             ) from error
-        raise Unavailable(f"Spark failed: {text.splitlines()[0]}", next_step="Look at the log of Spark.") from error
+        first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+        raise Unavailable(f"Spark failed: {first}", next_step="Look at the log of Spark.") from error
 
 
 class _Program:
@@ -96,8 +100,13 @@ class _Program:
         self._parts = asked(plan)
         self._sources = {part.source.name: self._usable(part.source) for part in self._parts}
         own = plan.label is not None and plan.label.source == plan.spine
-        self._spine = tables.source(plan.spine, self._label_columns() if own else None)
+        spine = tables.source(plan.spine, self._label_columns() if own else None, numbered=True)
+        self._spine = Rows(frame=spine.frame.persist(), types=spine.types)  # read by the checks and by every stream
         self._labels = None if own or plan.label is None else tables.source(plan.label.source, self._label_columns())
+
+    def close(self) -> None:
+        """Let go of what is kept between the passes over the spine."""
+        self._spine.frame.unpersist()
 
     def rows(self) -> DataFrame:
         """Return the rows of the set in the order of the spine; raises InvalidInput for data that the set cannot be computed of."""
@@ -121,7 +130,7 @@ class _Program:
 
     def _usable(self, source: EventSource) -> Rows:
         rows = self._tables.source(source)
-        return Rows(frame=rows.frame.dropna(subset=[source.event_time, source.available_at]).drop(ROW), types=rows.types)
+        return Rows(frame=rows.frame.dropna(subset=[source.event_time, source.available_at]), types=rows.types)
 
     def _with_lookup(self, frame: DataFrame, part: Asked) -> DataFrame:
         source = self._sources[part.source.name].frame.dropna(subset=list(part.keys))

@@ -179,7 +179,8 @@ def _right(args: list[Value], _: pl.DataType) -> str:
         return "''"
     if count < 0:
         return f"substring({text}, {1 - count})"
-    return f"right({text}, {count})"
+    # Polars counts from the end again when a text is shorter: RIGHT('ab', 3) is 'b'.
+    return f"right({text}, CASE WHEN length({text}) >= {count} THEN {count} ELSE {count} - length({text}) END)"
 
 
 def _substr(args: list[Value], _: pl.DataType) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import warnings
 from typing import TYPE_CHECKING
 
@@ -53,8 +51,6 @@ def _embedded(memory: str, cores: int) -> SparkSession:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
-        raise ConfigurationError("The Spark engine needs Java 17.", next_step="Run scripts/setup, or install OpenJDK 17.")
     builder = SparkSession.builder.master(f"local[{cores}]").appName("gateline")
     settings = {
         "spark.ui.enabled": "false",
@@ -74,4 +70,5 @@ def _embedded(memory: str, cores: int) -> SparkSession:
             warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
             return builder.getOrCreate()
     except (PySparkException, RuntimeError) as error:
-        raise ConfigurationError(f"Spark did not start: {error}.", next_step="Run scripts/setup, and look at the lines above.") from error
+        told = "Run scripts/setup, or install OpenJDK 17 and name its folder in JAVA_HOME; Spark's own lines stand above."
+        raise ConfigurationError("Spark did not start.", next_step=told) from error

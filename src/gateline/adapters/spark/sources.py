@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from gateline.adapters.spark.translation import Translation
-from gateline.adapters.spark.values import from_storage, quoted, spark_type, stored_type, text_literal, typed
+from gateline.adapters.spark.values import from_storage, quoted, stored_type, text_literal, typed
 from gateline.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ class Tables:
 
     def __init__(self, session: SparkSession, files: Mapping[str, Sequence[Path]]) -> None:
         self._session = session
-        self._files = {name: [str(path) for path in paths] for name, paths in files.items()}
+        self._files = {name: [str(path.resolve()) for path in paths] for name, paths in files.items()}
 
-    def source(self, source: EventSource, extra: Mapping[str, str] | None = None) -> Rows:
-        """Return a source's rows: every alias, `extra` expressions under their names, and `__row`, which tells the order of the table.
+    def source(self, source: EventSource, extra: Mapping[str, str] | None = None, *, numbered: bool = False) -> Rows:
+        """Return a source's rows: every alias, `extra` expressions under their names, and `__row`, the order of the table, if asked for.
 
         Raises:
             InvalidInput: a type or an expression is not for Spark.
@@ -57,12 +58,14 @@ class Tables:
         read = sorted(frozenset[str]().union(*(translate.roots(sql) for sql in texts)))
         if unknown := [name for name in read if name not in schema]:
             raise InvalidInput(f"Source '{source.name}' reads columns that dataset '{source.dataset}' does not have: {', '.join(unknown)}.")
-        frame = self._frame(source.dataset, {name: schema[name] for name in read})
+        frame = self._frame(source.dataset, {name: schema[name] for name in read}, numbered=numbered)
         if source.where is not None:
             frame = frame.where(translate(source.where).sql)
         values = {alias: typed(translate(sql)) for alias, sql in wanted.items()}
         columns = [f"{value.sql} AS {quoted(alias)}" for alias, value in values.items()]
-        return Rows(frame=frame.selectExpr(ROW, *columns), types={alias: value.dtype for alias, value in values.items()})
+        return Rows(
+            frame=frame.selectExpr(*([ROW] if numbered else []), *columns), types={alias: value.dtype for alias, value in values.items()}
+        )
 
     def _schema(self, dataset: str) -> dict[str, pl.DataType]:
         """Return column name to type over all files, which may lack columns that came later."""
@@ -76,27 +79,22 @@ class Tables:
                     raise InvalidInput(f"Column '{name}' of dataset '{dataset}' is {found[name]} in one file, but {dtype} in {path}.")
         return found
 
-    def _frame(self, dataset: str, columns: Mapping[str, pl.DataType]) -> DataFrame:
-        """Return the columns of all files, in the form of `values`, with `__row`."""
+    def _frame(self, dataset: str, columns: Mapping[str, pl.DataType], *, numbered: bool) -> DataFrame:
+        """Return the columns of all files, in the form of `values`."""
         schema = ", ".join(f"{quoted(name)} {stored_type(name, dtype)}" for name, dtype in columns.items())
+        wanted = [f"{from_storage(name, dtype)} AS {quoted(name)}" for name, dtype in columns.items()]
         files = self._files[dataset]
-        names = [path.rsplit("/", 1)[-1] for path in files]
         reader = self._session.read.schema(schema) if schema else self._session.read
+        if not numbered:
+            return reader.parquet(*files).selectExpr(*wanted)
+        names = [path.rsplit("/", 1)[-1] for path in files]
         if len(set(names)) == len(names):
             places = ", ".join(f"{text_literal(name)}, {place}L" for place, name in enumerate(names))
-            frame = reader.parquet(*files)
-            return self._numbered(frame, columns, f"map({places})[_metadata.file_name]")
-        frames = [self._numbered(reader.parquet(path), columns, f"{place}L") for place, path in enumerate(files)]
-        union = frames[0]
-        for frame in frames[1:]:
-            union = union.unionByName(frame)
-        return union
-
-    def _numbered(self, frame: DataFrame, columns: Mapping[str, pl.DataType], place: str) -> DataFrame:
-        number = f"coalesce(shiftleft({place}, {_FILE_BITS}) + _metadata.row_index, raise_error('a file is not in the manifest')) AS {ROW}"
-        return frame.selectExpr(*(f"{from_storage(name, dtype)} AS {quoted(name)}" for name, dtype in columns.items()), number)
+            return reader.parquet(*files).selectExpr(*wanted, _row_number(f"map({places})[_metadata.file_name]"))
+        frames = [reader.parquet(path).selectExpr(*wanted, _row_number(f"{place}L")) for place, path in enumerate(files)]
+        return reduce(lambda left, right: left.unionByName(right), frames)
 
 
-def missing(dtype: pl.DataType, name: str) -> str:
-    """Return a missing value under a name."""
-    return f"CAST(NULL AS {spark_type(dtype)}) AS {quoted(name)}"
+def _row_number(file: str) -> str:
+    number = f"shiftleft({file}, {_FILE_BITS}) + _metadata.row_index"
+    return f"coalesce({number}, CAST(raise_error('a file is not in the manifest') AS BIGINT)) AS {ROW}"

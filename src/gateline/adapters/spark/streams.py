@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gateline.adapters.spark.sources import ROW, Rows, missing
+from gateline.adapters.spark.sources import ROW, Rows
 from gateline.adapters.spark.values import quoted
 
 if TYPE_CHECKING:
@@ -40,29 +40,27 @@ class Stream:
         self._source, self._keys = parts[0].source, parts[0].keys
         self._parts = parts
         self._marks: dict[str, str] = {}
+        self._windows: dict[str, str] = {}
         self._partition = ", ".join(quoted(key) for key in self._keys)
         self._spine, self._time = spine, time
 
     def features(self) -> DataFrame:
         """Return `__row` and one column for each feature, one row for each request."""
         columns = [f"{sql} AS {quoted(name)}" for part in self._parts for name, sql in self._columns(part).items()]
-        return self._stream().selectExpr(f"{ROW} AS {ROW}", *columns).where(f"{ROW} IS NOT NULL")
+        looked = (f"{sql} AS {name}" for name, sql in self._windows.items())
+        return self._stream().selectExpr(ROW, _AT, *map(quoted, self._keys), *looked).where(f"{ROW} IS NOT NULL").selectExpr(ROW, *columns)
 
     def _stream(self) -> DataFrame:
         """Return requests and events under each other; a request has no values, an event no row number."""
-        types = self._events.types
-        payload = [alias for alias in types if alias not in self._keys]
+        payload = [alias for alias in self._events.types if alias not in self._keys]
         keys = [quoted(key) for key in self._keys]
         usable = self._events.frame.where(" AND ".join(f"{key} IS NOT NULL" for key in keys))
         marked = usable.selectExpr(
             "CAST(NULL AS BIGINT) AS __row", *keys, f"{quoted(self._source.available_at)} AS {_AT}", *map(quoted, payload),
             *(f"{sql} AS {name}" for name, sql in self._marks.items()),
         )  # fmt: skip
-        empty = [f"CAST(NULL AS {marked.schema[name].dataType.simpleString()}) AS {name}" for name in self._marks]
-        requests = self._spine.frame.selectExpr(
-            ROW, *keys, f"{quoted(self._time)} AS {_AT}", *(missing(types[alias], alias) for alias in payload), *empty
-        )  # fmt: skip
-        return requests.unionByName(marked)
+        requests = self._spine.frame.selectExpr(ROW, *keys, f"{quoted(self._time)} AS {_AT}")
+        return requests.unionByName(marked, allowMissingColumns=True)
 
     # Frames. Offsets are microseconds; a row counts from the microsecond of its availability on.
 
@@ -117,11 +115,11 @@ class Stream:
         order = self._ordered(self._source.event_time, self._source.available_at)
         fields = ", ".join(f"'{alias}', {quoted(alias)}" for alias in order)
         key = self._mark(f"named_struct({fields})")
-        newest = f"max({key}) {self._until(part.offset)}"
-        age = f"({_AT} - {part.offset}L - ({newest}).{quoted(self._source.event_time)})"
+        newest = self._over(f"max({key})", self._until(part.offset))
+        age = f"({_AT} - {part.offset}L - {newest}.{quoted(self._source.event_time)})"
         columns = {}
         for name, alias in part.outputs.items():
-            value = quoted(alias) if alias in self._keys else f"({newest}).{quoted(alias)}"
+            value = quoted(alias) if alias in self._keys else f"{newest}.{quoted(alias)}"
             columns[name] = f"CASE WHEN {age} <= {part.max_age}L THEN {value} END"
         return columns
 
@@ -142,7 +140,8 @@ class Stream:
                 return self._last(part)
             case "approx_distinct":
                 return self._distinct(part, column, dtype)
-        return self._folded(part, column)
+            case _:
+                return self._folded(part, column)
 
     def _column(self, alias: str) -> str:
         """Return a column that has values in events only."""
@@ -153,7 +152,8 @@ class Stream:
 
     def _total(self, aggregate: str, column: str, part: Asked) -> str:
         """Return a total over the window as the difference of two running totals."""
-        return f"(coalesce({aggregate}({column}) {self._until(part.offset)}, 0L) - coalesce({aggregate}({column}) {self._gone(part)}, 0L))"
+        now, before = (self._over(f"{aggregate}({column})", frame) for frame in (self._until(part.offset), self._gone(part)))
+        return f"(coalesce({now}, 0L) - coalesce({before}, 0L))"
 
     def _ratio(self, part: Asked, column: str) -> str:
         other = self._column(part.denominator)
@@ -167,18 +167,18 @@ class Stream:
     def _sum(self, column: str, part: Asked) -> str:
         if part.hop:
             return f"aggregate({self._gathered(column, part)}, 0D, (total, one) -> total + one.value)"
-        return f"sum({column}) {self._within(part)}"
+        return self._over(f"sum({column})", self._within(part))
 
     def _gathered(self, column: str, part: Asked) -> str:
         """Return the values of a window with hops as an array of {at, value}."""
         pairs = f"CASE WHEN {column} IS NOT NULL THEN named_struct('at', {_AT}, 'value', {column}) END"
-        return f"filter(collect_list({pairs}) {self._within(part)}, one -> one.at > {self._begin(part)})"
+        return f"filter({self._over(f'collect_list({pairs})', self._within(part))}, one -> one.at > {self._begin(part)})"
 
     def _folded(self, part: Asked, column: str) -> str:
         """Return an aggregate that walks through the rows of each window."""
         name = {"sum": "sum", "mean": "avg", "min": "min", "max": "max", "var": "var_samp", "std": "stddev_samp"}[part.aggregate]
         if not part.hop:
-            return f"{name}({column}) {self._within(part)}"
+            return self._over(f"{name}({column})", self._within(part))
         values = self._gathered(column, part)
         array = f"transform({values}, one -> one.value)"
         if name in {"min", "max"}:
@@ -199,17 +199,17 @@ class Stream:
         if part.hop:
             found = f"array_distinct(transform({self._gathered(one, part)}, one -> one.value))"
         else:
-            found = f"collect_set({one}) {self._within(part)}"
+            found = self._over(f"collect_set({one})", self._within(part))
         refusal = f"raise_error('feature {part.name} has a window with more than {_EXACT_DISTINCT_MAX} distinct values')"
         return f"CASE WHEN size({found}) <= {_EXACT_DISTINCT_MAX} THEN CAST(size({found}) AS BIGINT) ELSE CAST({refusal} AS BIGINT) END"
 
     def _first(self, part: Asked) -> str:
         value = quoted(part.column)
         order = self._ordered(self._source.available_at, self._source.event_time)
-        fields = ", ".join(f"'{place}', {quoted(alias)}" for place, alias in enumerate(order))
+        fields = ", ".join(f"'f{place}', {quoted(alias)}" for place, alias in enumerate(order))
         chosen = f"'at', {quoted(self._source.available_at)}, 'value', {value}"
         key = self._mark(f"CASE WHEN {value} IS NOT NULL THEN named_struct({fields}, {chosen}) END")
-        oldest = f"(min({key}) {self._since(part)})"
+        oldest = self._over(f"min({key})", self._since(part))
         return f"CASE WHEN {oldest}.at <= {_AT} - {part.offset}L THEN {oldest}.value END"
 
     def _last(self, part: Asked) -> str:
@@ -220,19 +220,25 @@ class Stream:
         if part.position > 1:
             ordering = ", ".join(quoted(alias) for alias in order)
             chosen = f"lag({chosen}, {part.position - 1}) IGNORE NULLS OVER (PARTITION BY {self._partition} ORDER BY {ordering})"
-        fields = ", ".join(f"'{place}', {quoted(alias)}" for place, alias in enumerate(order))
+        fields = ", ".join(f"'f{place}', {quoted(alias)}" for place, alias in enumerate(order))
         key = self._mark(f"CASE WHEN {column} IS NOT NULL THEN named_struct({fields}, 'chosen', {chosen}) END")
-        newest = f"(max({key}) {self._until(part.offset)}).chosen"
+        newest = f"{self._over(f'max({key})', self._until(part.offset))}.chosen"
         return f"CASE WHEN {newest}.at > {self._begin(part)} THEN {newest}.value END"
 
     def _mark(self, sql: str) -> str:
         """Return the column under which events carry a value that is computed before requests join them."""
-        for name, known in self._marks.items():
-            if known == sql:
-                return name
-        name = f"__mark_{len(self._marks)}"
-        self._marks[name] = sql
-        return name
+        return _named(self._marks, "__mark", sql)
+
+    def _over(self, aggregate: str, frame: str) -> str:
+        """Return the column under which rows carry an aggregate over a frame; each is computed once, however many features use it."""
+        return _named(self._windows, "__window", f"{aggregate} {frame}")
+
+
+def _named(known: dict[str, str], prefix: str, sql: str) -> str:
+    """Return the name of an expression, giving it one when it is new."""
+    found = next((name for name, one in known.items() if one == sql), f"{prefix}_{len(known)}")
+    known[found] = sql
+    return found
 
 
 def _before(microseconds: int) -> str:
@@ -246,10 +252,6 @@ def _floored(sql: str, step: int) -> str:
 
 def whole_totals(parts: list[Asked], types: Mapping[str, pl.DataType]) -> list[tuple[str, str]]:
     """Return (feature, alias) for every running total of whole numbers, which must not leave 64 bits."""
-    found = []
-    for part in parts:
-        if part.aggregate in {"sum", "mean", "ratio"}:
-            for alias in (part.column, part.denominator):
-                if alias and types[alias] == pl.Int64():
-                    found.append((part.name, alias))
-    return found
+    summing = [part for part in parts if part.aggregate in {"sum", "mean", "ratio"}]
+    pairs = [(part.name, alias) for part in summing for alias in (part.column, part.denominator) if alias]
+    return [(name, alias) for name, alias in pairs if types[alias] == pl.Int64()]

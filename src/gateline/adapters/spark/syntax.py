@@ -150,7 +150,8 @@ class _Parser:
                 return self.node("like", start, left, self.expression(power), negated=negated)
             case "::":
                 return self.node("cast", start, left, name=self.type_name())
-        return self.node("<>" if sign == "!=" else sign, start, left, self.expression(power))
+            case _:
+                return self.node("<>" if sign == "!=" else sign, start, left, self.expression(power))
 
     def listed(self) -> list[Node]:
         """Read expressions up to the closing bracket."""
@@ -180,7 +181,8 @@ class _Parser:
                 return self.node("minus" if token.text == "-" else "plus", start, self.expression(_TIMES))
             case "word":
                 return self.named(token, start)
-        self.refuse(f"'{token.text}' is not understood there" if token.text else "it ends too early")
+            case _:
+                return self.refuse(f"'{token.text}' is not understood there" if token.text else "it ends too early")
 
     def named(self, token: _Token, start: int) -> Node:
         word = token.word

@@ -29,7 +29,7 @@ from gateline.adapters.spark.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _COMPARISONS = {"=", "<>", "<", "<=", ">", ">="}
 
@@ -81,49 +81,44 @@ class Translation:
                 unsupported(f"column '{node.name}', which is not there")
             return Value(sql=quoted(node.name), dtype=dtype)
         args = [self._value(one) for one in node.args]
-        return Value(sql=self._sql(node, args, dtype), dtype=dtype)
+        return Value(sql=_sql(node, args, dtype), dtype=dtype)
 
-    def _sql(self, node: Node, args: list[Value], dtype: pl.DataType) -> str:
-        negation = "NOT " if node.negated else ""
-        match node.kind:
-            case "call":
-                return functions.call(node.name, args, dtype)
-            case "cast" | "try_cast":
-                return cast(args[0], dtype, strict=node.kind == "cast")
-            case "case":
-                return _case(args, dtype)
-            case "and" | "or":
-                return f"({_truth(args[0])} {node.kind.upper()} {_truth(args[1])})"
-            case "not":
-                return f"(NOT {_truth(args[0])})"
-            case "is" if node.name == "null":
-                return f"({args[0].sql} IS {negation}NULL)"
-            case "is":
-                return f"({negation}({_truth(args[0])} = {node.name.upper()}))"
-            case "in":
-                equal = " OR ".join(_compared("=", args[0], one) for one in args[1:])
-                return f"({negation}({equal}))"
-            case "between":
-                inside = f"{_compared('>=', args[0], args[1])} AND {_compared('<=', args[0], args[2])}"
-                return f"({negation}({inside}))"
-            case "like":
-                return _like(args, negation)
-            case "minus" | "plus":
-                sign = "-" if node.kind == "minus" else "+"
-                zero = Value(sql="0L", dtype=pl.Int32(), constant=True, literal=0)
-                return _arithmetic(sign, zero, args[0], dtype)
-            case "||":
-                return f"concat({as_text(args[0])}, {as_text(args[1])})"
-        if node.kind in _COMPARISONS:
-            return _compared(node.kind, *args)
-        return _arithmetic(node.kind, args[0], args[1], dtype)
+
+def _sql(node: Node, args: list[Value], dtype: pl.DataType) -> str:
+    """Return a node over its translated operands; `dtype` is the type that Polars gives it."""
+    if node.kind in _LOGIC:
+        return _LOGIC[node.kind](node, args, dtype)
+    if node.kind in _COMPARISONS:
+        return _compared(node.kind, *args)
+    if node.kind in {"minus", "plus"}:
+        zero = Value(sql="0L", dtype=pl.Int32(), constant=True, literal=0)
+        return _arithmetic("-" if node.kind == "minus" else "+", zero, args[0], dtype)
+    return _arithmetic(node.kind, args[0], args[1], dtype)
+
+
+def _not(node: Node) -> str:
+    return "NOT " if node.negated else ""
+
+
+def _is(node: Node, args: list[Value], _: pl.DataType) -> str:
+    if node.name == "null":
+        return f"({args[0].sql} IS {_not(node)}NULL)"
+    return f"({_not(node)}({_truth(args[0])} = {node.name.upper()}))"
+
+
+def _between(node: Node, args: list[Value], _: pl.DataType) -> str:
+    return f"({_not(node)}({_compared('>=', args[0], args[1])} AND {_compared('<=', args[0], args[2])}))"
+
+
+def _in(node: Node, args: list[Value], _: pl.DataType) -> str:
+    return f"({_not(node)}({' OR '.join(_compared('=', args[0], one) for one in args[1:])}))"
 
 
 def _truth(value: Value) -> str:
     return converted(value, pl.Boolean())
 
 
-def _case(args: list[Value], dtype: pl.DataType) -> str:
+def _case(_: Node, args: list[Value], dtype: pl.DataType) -> str:
     pairs = zip(args[0::2], args[1::2], strict=False)
     branches = " ".join(f"WHEN {_truth(condition)} THEN {converted(then, dtype)}" for condition, then in pairs)
     otherwise = f" ELSE {converted(args[-1], dtype)}" if len(args) % 2 else ""
@@ -143,15 +138,15 @@ def _compared(sign: str, left: Value, right: Value) -> str:
         return f"({duration(left, unit)} {sign} {duration(right, unit)})"
     if left.dtype == right.dtype or (left.dtype.is_integer() and right.dtype.is_integer()):
         return f"({left.sql} {sign} {right.sql})"
-    unsupported(f"comparing {left.dtype} with {right.dtype}", "Bring both to one type with CAST.")
+    return unsupported(f"comparing {left.dtype} with {right.dtype}", "Bring both to one type with CAST.")
 
 
-def _like(args: list[Value], negation: str) -> str:
+def _like(node: Node, args: list[Value], _: pl.DataType) -> str:
     pattern = args[1].literal
     if not isinstance(pattern, str):
         unsupported("LIKE with a pattern that is no literal text")
     # Polars knows no escape in patterns: the one that Spark asks for is a character that no text of ours holds.
-    return f"({as_text(args[0])} {negation}LIKE {text_literal(pattern)} ESCAPE '\u0001')"
+    return f"({as_text(args[0])} {_not(node)}LIKE {text_literal(pattern)} ESCAPE '\u0001')"
 
 
 def _arithmetic(sign: str, left: Value, right: Value, dtype: pl.DataType) -> str:
@@ -203,8 +198,24 @@ def _temporal(sign: str, left: Value, right: Value, dtype: pl.DataType) -> str:
             moment = f"({left.sql} * {DAY_MICROSECONDS}L {sign} {duration(right, 'us')})"
             return f"(({moment} - pmod({moment}, {DAY_MICROSECONDS}L)) div {DAY_MICROSECONDS}L)"
         return f"({left.sql} {sign} {duration(right, 'us')})"
-    unsupported(f"{left.dtype} {sign} {right.dtype}")
+    return unsupported(f"{left.dtype} {sign} {right.dtype}")
 
 
 def _micros(value: Value) -> str:
     return f"({value.sql} * {DAY_MICROSECONDS}L)" if value.dtype == pl.Date() else value.sql
+
+
+_LOGIC: Mapping[str, Callable[[Node, list[Value], pl.DataType], str]] = {
+    "call": lambda node, args, dtype: functions.call(node.name, args, dtype),
+    "cast": lambda _, args, dtype: cast(args[0], dtype, strict=True),
+    "try_cast": lambda _, args, dtype: cast(args[0], dtype, strict=False),
+    "case": _case,
+    "and": lambda _, args, __: f"({_truth(args[0])} AND {_truth(args[1])})",
+    "or": lambda _, args, __: f"({_truth(args[0])} OR {_truth(args[1])})",
+    "not": lambda _, args, __: f"(NOT {_truth(args[0])})",
+    "is": _is,
+    "in": _in,
+    "between": _between,
+    "like": _like,
+    "||": lambda _, args, __: f"concat({as_text(args[0])}, {as_text(args[1])})",
+}

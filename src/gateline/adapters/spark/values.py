@@ -24,8 +24,8 @@ _STORED: Mapping[pl.DataType, str] = {
     pl.Int8(): "TINYINT", pl.Int16(): "SMALLINT", pl.Int32(): "INT", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE", pl.String(): "STRING",
     pl.Boolean(): "BOOLEAN", pl.Date(): "DATE", INSTANT: "TIMESTAMP", NAIVE: "TIMESTAMP_NTZ",
 }  # fmt: skip
-_BITS = {pl.Int8(): "TINYINT", pl.Int16(): "SMALLINT", pl.Int32(): "INT"}
-_UNSIGNED = {pl.UInt8(): 1 << 8, pl.UInt16(): 1 << 16, pl.UInt32(): 1 << 32}
+_BITS: Mapping[pl.DataType, str] = {pl.Int8(): "TINYINT", pl.Int16(): "SMALLINT", pl.Int32(): "INT"}
+_UNSIGNED: Mapping[pl.DataType, int] = {pl.UInt8(): 1 << 8, pl.UInt16(): 1 << 16, pl.UInt32(): 1 << 32}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,8 @@ def bounds(dtype: pl.DataType) -> tuple[int, int]:
     """Return the least and the greatest number of a whole type."""
     if dtype in _UNSIGNED:
         return 0, _UNSIGNED[dtype] - 1
-    size = {pl.Int8(): 8, pl.Int16(): 16, pl.Int32(): 32, pl.Int64(): 64}.get(dtype) or unsupported(f"a CAST to {dtype}")
+    sizes: Mapping[pl.DataType, int] = {pl.Int8(): 8, pl.Int16(): 16, pl.Int32(): 32, pl.Int64(): 64}
+    size = sizes.get(dtype) or unsupported(f"a CAST to {dtype}")
     return -(1 << (size - 1)), (1 << (size - 1)) - 1
 
 
