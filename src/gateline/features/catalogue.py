@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gateline.features import view_store as store
 from gateline.features.online_views import OnlineView
 from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
-from gateline.features.views import OnDemandView, view_fingerprint
+from gateline.features.views import LatestView, LookupView, WindowView, view_fingerprint
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.kernel.names import split_version_id
@@ -83,7 +83,7 @@ class FeatureViews:
         found = []
         with self._ledger.records.read() as session:
             for view in feature_set.definition.views:
-                if not isinstance(view, OnDemandView):
+                if isinstance(view, LatestView | WindowView | LookupView):
                     version = store.by_fingerprint(session, view.name, view_fingerprint(view))
                     if version is None:
                         raise NotFound(f"View '{view.name}' of {feature_set.id} is not recorded.", next_step="Register the set again.")
@@ -203,7 +203,7 @@ class FeatureViews:
 
 def _named(declared: FeatureSet, name: str) -> SourcedView:
     for view in declared.views:
-        if view.name == name and not isinstance(view, OnDemandView):
+        if view.name == name and isinstance(view, LatestView | WindowView | LookupView):
             return view
     raise NotFound(f"Feature set '{declared.name}' has no view '{name}'.")
 

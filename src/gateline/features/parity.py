@@ -21,7 +21,7 @@ from gateline.features.online import SqliteOnlineStore
 from gateline.features.online_rows import key_text, plain_rows, source_rows
 from gateline.features.online_views import OnlineView, OnlineViews
 from gateline.features.point_in_time import compute
-from gateline.features.views import OnDemandView
+from gateline.features.views import LatestView, LookupView, WindowView
 from gateline.kernel.clock import DAY, SECOND, Instant
 
 if TYPE_CHECKING:
@@ -162,7 +162,9 @@ class _Replay:
         self._seed = seed
         self._random = np.random.default_rng(seed)
         self._online = OnlineViews(store)
-        self._views = [OnlineView(view=_patient(view)) for view in feature_set.views if not isinstance(view, OnDemandView)]
+        self._views = [
+            OnlineView(view=_patient(view)) for view in feature_set.views if isinstance(view, LatestView | WindowView | LookupView)
+        ]
         self._lateness = max((view.source.lateness_seconds for view in self._views), default=_LATENESS_SECONDS) * SECOND
         self._events = self._repeated = self._overtaken = 0
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.features import view_store as store
 from gateline.features.view_model import FeatureViewVersion
-from gateline.features.views import OnDemandView, entity_of, view_fingerprint
+from gateline.features.views import LatestView, LookupView, WindowView, entity_of, view_fingerprint
 from gateline.kernel.names import version_id
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def record_views(tx: Transaction, version: FeatureSetVersion) -> None:
     """Record the views of a feature set version in the transaction that registers it; known definitions keep their number."""
     for view in version.definition.views:
-        if isinstance(view, OnDemandView):
-            continue
+        if not isinstance(view, LatestView | WindowView | LookupView):
+            continue  # computed from the request, nothing to keep
         _describe(tx, view)
         fingerprint = view_fingerprint(view)
         known = store.by_fingerprint(tx.session, view.name, fingerprint)
