@@ -18,7 +18,7 @@ from gateline.features.model import (
     Leak,
     LeakKind,
 )
-from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
+from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
 from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
 from gateline.features.views import Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView, seconds_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
     from gateline.features.materialise import Materialisation, Progress
     from gateline.features.online_service import OnlineFeatures
+    from gateline.features.online_sqlite import SqliteOnlineStore
     from gateline.features.parity import ParityReport, replay_parity
     from gateline.features.point_in_time import compute
     from gateline.features.service import FeatureSets
@@ -46,6 +47,7 @@ _HOMES = {
     "Materialisation": "gateline.features.materialise",
     "OnlineFeatures": "gateline.features.online_service",
     "ParityReport": "gateline.features.parity",
+    "SqliteOnlineStore": "gateline.features.online_sqlite",
     "Progress": "gateline.features.materialise",
     "replay_parity": "gateline.features.parity",
     "FeatureSets": "gateline.features.service",

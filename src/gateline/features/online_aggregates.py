@@ -164,14 +164,14 @@ def _variance(_window: Window, parts: Sequence[Any]) -> float | None:
     if all(isinstance(part[2], int | str) for part in parts):
         total, squares = (sum(int(part[place]) for part in parts) for place in (1, 2))
         return float((count * squares - total * total) / (count * (count - 1)))
-    seen, mean, deviations = 0, 0.0, 0.0
-    for number, its_mean, its_deviations in parts:
+    seen, mean, deviations = parts[0]
+    for number, its_mean, its_deviations in parts[1:]:
         delta = its_mean - mean
         both = seen + number
         deviations += its_deviations + delta * delta * seen * number / both
         mean += delta * number / both
         seen = both
-    return deviations / (count - 1)
+    return float(deviations / (count - 1))
 
 
 def _kth_last(window: Window, parts: Sequence[Any]) -> Any:

@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from gateline.features.expressions import typed
-from gateline.features.online import SqliteOnlineStore
 from gateline.features.online_rows import key_text, plain_rows, source_rows
+from gateline.features.online_sqlite import SqliteOnlineStore
 from gateline.features.online_views import OnlineView, OnlineViews
 from gateline.features.point_in_time import compute
 from gateline.features.views import LatestView, LookupView, WindowView
