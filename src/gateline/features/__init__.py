@@ -19,7 +19,7 @@ from gateline.features.model import (
     Leak,
     LeakKind,
 )
-from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, SqliteOnlineStore, new_revision
+from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
 from gateline.features.spans import seconds_of
 from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateline.features.marks import Marks
     from gateline.features.materialise import Materialisation, Progress
     from gateline.features.online_service import OnlineFeatures
+    from gateline.features.online_sqlite import SqliteOnlineStore
     from gateline.features.parity import ParityReport, replay_parity
     from gateline.features.personal import FeatureMarks
     from gateline.features.point_in_time import compute
@@ -59,6 +60,7 @@ _HOMES = {
     "Materialisation": "gateline.features.materialise",
     "OnlineFeatures": "gateline.features.online_service",
     "ParityReport": "gateline.features.parity",
+    "SqliteOnlineStore": "gateline.features.online_sqlite",
     "Progress": "gateline.features.materialise",
     "replay_parity": "gateline.features.parity",
     "FeatureSets": "gateline.features.service",

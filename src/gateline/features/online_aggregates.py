@@ -7,13 +7,12 @@ Nothing is lost between the steps: whole numbers stay whole, and a sum of fracti
 
 from __future__ import annotations
 
-import hashlib
 import math
-import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateline.features.distinct import KEPT, distinct_count, hashed
 from gateline.features.plan import Aggregate
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
     from gateline.features.plan import Window
 
-DISTINCT_MAX = 256
-_SMALLEST = DISTINCT_MAX + 1  # one more tells whether there are more
 Summary = Any
 _DIGITS_EXACT = 1 << 62
 
@@ -44,22 +41,6 @@ def summary(window: Window, values: Any, denominators: Sequence[Any] = (), *, ex
 def value(window: Window, parts: Sequence[Summary]) -> Any:
     """Return the aggregate over summaries, which follow one another in time."""
     return _VALUES[Aggregate(window.aggregate)](window, parts)
-
-
-def value_hash(item: Any) -> int:
-    """Return 64 bits that stand for a value, evenly spread: the first 8 bytes of the BLAKE2b-64 of its canonical bytes.
-
-    Whole numbers are 8 bytes little-endian, fractions IEEE 754, booleans one byte, texts UTF-8.
-    """
-    if isinstance(item, bool):
-        content = b"\x01" if item else b"\x00"
-    elif isinstance(item, int):
-        content = item.to_bytes(8, "little", signed=True)
-    elif isinstance(item, float):
-        content = struct.pack("<d", item + 0.0)
-    else:
-        content = str(item).encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def _whole(values: Sequence[Any]) -> bool:
@@ -183,14 +164,14 @@ def _variance(_window: Window, parts: Sequence[Any]) -> float | None:
     if all(isinstance(part[2], int | str) for part in parts):
         total, squares = (sum(int(part[place]) for part in parts) for place in (1, 2))
         return float((count * squares - total * total) / (count * (count - 1)))
-    seen, mean, deviations = 0, 0.0, 0.0
-    for number, its_mean, its_deviations in parts:
+    seen, mean, deviations = parts[0]
+    for number, its_mean, its_deviations in parts[1:]:
         delta = its_mean - mean
         both = seen + number
         deviations += its_deviations + delta * delta * seen * number / both
         mean += delta * number / both
         seen = both
-    return deviations / (count - 1)
+    return float(deviations / (count - 1))
 
 
 def _kth_last(window: Window, parts: Sequence[Any]) -> Any:
@@ -203,11 +184,7 @@ def _kth_last(window: Window, parts: Sequence[Any]) -> Any:
 
 
 def _distinct(_window: Window, parts: Sequence[Any]) -> int:
-    """Return the number of distinct values, estimated from the smallest hashes beyond 256 (k minimum values, Bar-Yossef et al., 2002)."""
-    smallest: list[int] = sorted({one for part in parts for one in part})
-    if len(smallest) <= DISTINCT_MAX:
-        return len(smallest)
-    return round((DISTINCT_MAX - 1) * float(1 << 64) / (smallest[DISTINCT_MAX - 1] + 1))
+    return distinct_count(sorted({one for part in parts for one in part}))
 
 
 _SUMMARIES: Mapping[Aggregate, Callable[[Window, Any, Sequence[Any], bool], Summary]] = {
@@ -221,7 +198,7 @@ _SUMMARIES: Mapping[Aggregate, Callable[[Window, Any, Sequence[Any], bool], Summ
     Aggregate.FIRST: lambda _window, values, _below, _exact: list(_listed(values[:1])),
     Aggregate.LAST: lambda _window, values, _below, _exact: list(_listed(values[-1:])),
     Aggregate.LAST_K: lambda window, values, _below, _exact: list(_listed(values[-window.position :])),
-    Aggregate.APPROX_DISTINCT: lambda _window, values, _below, _exact: sorted({value_hash(one) for one in _listed(values)})[:_SMALLEST],
+    Aggregate.APPROX_DISTINCT: lambda _window, values, _below, _exact: sorted({hashed(one) for one in _listed(values)})[:KEPT],
     Aggregate.RATIO: _ratio_summary,
 }
 _VALUES: Mapping[Aggregate, Callable[[Window, Sequence[Summary]], Any]] = {

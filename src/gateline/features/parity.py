@@ -18,8 +18,8 @@ import polars as pl
 
 from gateline.features.derived import with_derived
 from gateline.features.expressions import scan
-from gateline.features.online import SqliteOnlineStore
 from gateline.features.online_rows import key_text, plain_rows, source_rows
+from gateline.features.online_sqlite import SqliteOnlineStore
 from gateline.features.online_views import OnlineView, OnlineViews
 from gateline.features.point_in_time import compute
 from gateline.kernel.clock import DAY, SECOND, Instant

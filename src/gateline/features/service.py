@@ -10,7 +10,7 @@ from gateline.features import rules, store
 from gateline.features.model import FeatureSet, FeatureSetVersion, FeatureSetVersionId, Leak
 from gateline.features.view_records import record_views
 from gateline.features.view_store import used
-from gateline.features.views import OnDemandView
+from gateline.features.views import LatestView, LookupView, WindowView
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.names import split_version_id, version_id
 from gateline.lineage import Node
@@ -131,7 +131,7 @@ class FeatureSets:
         """Record the views of a version that was registered before views were recorded."""
         with self._ledger.records.read() as session:
             recorded = {one.name for one in used(session, version.id)}
-        if recorded != {view.name for view in version.definition.views if not isinstance(view, OnDemandView)}:
+        if recorded != {view.name for view in version.definition.views if isinstance(view, LatestView | WindowView | LookupView)}:
             with self._ledger.transaction(actor) as tx:
                 record_views(tx, version)
 
