@@ -10,7 +10,7 @@ import pytest
 
 from gateline.cli import main
 from gateline.data import Contract
-from gateline.features import FeatureSet, Source
+from gateline.features import EventSource, FeatureSet
 from gateline.kernel.errors import Conflict, ContractBroken, Denied, InvalidInput, NotFound
 from gateline.sdk.client import Client
 from gateline.sdk.contracts import (
@@ -141,7 +141,7 @@ def test_marks_of_features_go_through_the_api(client, checker):
         column("amount", "float64", protected=True), dataset="orders", extra_columns=True,
     )  # fmt: skip
     accept_contract(checker, propose_contract(client, marked).id, "agreed")
-    spine = Source(
+    spine = EventSource(
         name="orders", dataset="orders", columns={name: name for name in ("id", "city", "amount", "at")}, event_time="at", available_at="at"
     )
     view = register_feature_set(client, FeatureSet(name="spending", spine=spine, entity="id", time="at", columns=("city", "amount")))
@@ -217,8 +217,8 @@ def test_the_command_line_shows_differences_and_marks(folder, capsys):
     assert json.loads(run(capsys, "dataset", "diff", "orders@1", "orders@2", "--json")[1])["rows_after"] == 2
     (folder / "features.py").write_text(
         "columns = {'id': 'id', 'city': 'city', 'at': 'at'}\n"
-        "from gateline.features import FeatureSet, Source\n"
-        "orders = Source(name='orders', dataset='orders', columns=columns, event_time='at', available_at='at')\n"
+        "from gateline.features import FeatureSet, EventSource\n"
+        "orders = EventSource(name='orders', dataset='orders', columns=columns, event_time='at', available_at='at')\n"
         "cities = FeatureSet(name='cities', spine=orders, entity=('id', 'city'), time='at', columns=('city',))\n"
     )
     (folder / "gateline.toml").write_text('[project]\nname = "shop"\n\n[features]\ncities = "features:cities"\n')

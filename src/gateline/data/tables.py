@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, Schema
 
     from gateline.data.model import Column
 
@@ -211,13 +211,12 @@ class Tables:
         Every commit names the same application transaction, so that Delta refuses the later of two commits upon one state: `overwrite`
         alone would keep the files of both.
         """
-        from deltalake import CommitProperties, DeltaTable, Transaction
+        from deltalake import CommitProperties, Transaction
         from deltalake.exceptions import CommitFailedError
 
         delta = delta_schema(schema)
-        DeltaTable.create(
-            self._place.uri(dataset), schema=delta, mode="ignore", configuration=_CONFIGURATION, storage_options=self._options
-        )
+        if not self._exists(dataset, delta):
+            return None
         table = self._table(dataset)
         if any(column.dtype is ColumnType.NAIVE_DATETIME for column in schema) and not self._allow_naive(table):
             return None
@@ -236,6 +235,20 @@ class Tables:
         except CommitFailedError:
             return None
         return self._committed(dataset, before, files, alone=mode == "overwrite")
+
+    def _exists(self, dataset: str, schema: Schema) -> bool:
+        """Create the table when there is none yet; return False when another writer was about to."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import CommitFailedError
+
+        uri = self._place.uri(dataset)
+        if DeltaTable.is_deltatable(uri, self._options):
+            return True
+        try:
+            DeltaTable.create(uri, schema=schema, mode="ignore", configuration=_CONFIGURATION, storage_options=self._options)
+        except CommitFailedError:
+            return False
+        return True
 
     @staticmethod
     def _allow_naive(table: DeltaTable) -> bool:

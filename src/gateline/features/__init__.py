@@ -19,7 +19,7 @@ from gateline.features.model import (
     Leak,
     LeakKind,
 )
-from gateline.features.online import Change, Entry, Extent, Mark, OnlineStore, new_revision
+from gateline.features.online.store import Change, Entry, Extent, Mark, OnlineStore, new_revision
 from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
 from gateline.features.spans import seconds_of
 from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gateline.features.leaks import find_leaks
     from gateline.features.marks import Marks
     from gateline.features.materialise import Materialisation, Progress
+    from gateline.features.online.sqlite import SqliteOnlineStore
     from gateline.features.online_service import OnlineFeatures
-    from gateline.features.online_sqlite import SqliteOnlineStore
     from gateline.features.parity import ParityReport, replay_parity
     from gateline.features.personal import FeatureMarks
     from gateline.features.point_in_time import compute
@@ -60,7 +60,7 @@ _HOMES = {
     "Materialisation": "gateline.features.materialise",
     "OnlineFeatures": "gateline.features.online_service",
     "ParityReport": "gateline.features.parity",
-    "SqliteOnlineStore": "gateline.features.online_sqlite",
+    "SqliteOnlineStore": "gateline.features.online.sqlite",
     "Progress": "gateline.features.materialise",
     "replay_parity": "gateline.features.parity",
     "FeatureSets": "gateline.features.service",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateline.features import view_store as store
-from gateline.features.online_views import OnlineView
+from gateline.features.online.views import OnlineView
 from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
 from gateline.features.views import view_fingerprint
 from gateline.kernel.clock import SECOND
@@ -15,7 +15,7 @@ from gateline.lineage import Node
 
 if TYPE_CHECKING:
     from gateline.features.model import FeatureSet, FeatureSetVersion
-    from gateline.features.online import OnlineStore
+    from gateline.features.online.store import OnlineStore
     from gateline.features.service import FeatureSets
     from gateline.features.views import SourcedView
     from gateline.ledger import Ledger
@@ -185,7 +185,7 @@ class FeatureViews:
 
     def statistics(self, version: FeatureViewVersion) -> dict[str, Any]:
         """Return how much of a version is kept online, and how fresh it is. Reads every entry: seconds for a million entities."""
-        from gateline.features.online_views import OnlineViews
+        from gateline.features.online.views import OnlineViews
 
         mark = self._online.mark(version.fingerprint)
         extent = self._online.extent(version.fingerprint)

@@ -14,10 +14,10 @@ from sqlalchemy.exc import IntegrityError
 
 from gateline.features import view_store as store
 from gateline.features.expressions import scan
-from gateline.features.online import Mark
-from gateline.features.online_rows import check_event_id, source_rows
-from gateline.features.online_state import EVERYTHING, Taken
-from gateline.features.online_views import OnlineViews
+from gateline.features.online.rows import check_event_id, source_rows
+from gateline.features.online.state import EVERYTHING, Taken
+from gateline.features.online.store import Mark
+from gateline.features.online.views import OnlineViews
 from gateline.features.views import WindowView
 from gateline.kernel.clock import DAY, SECOND, Instant, iso
 from gateline.kernel.errors import Conflict, InvalidInput
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from gateline.data import Datasets, DatasetVersion
     from gateline.features.catalogue import FeatureViews
-    from gateline.features.online import OnlineStore
-    from gateline.features.online_views import OnlineView
+    from gateline.features.online.store import OnlineStore
+    from gateline.features.online.views import OnlineView
     from gateline.features.view_model import FeatureViewVersion
     from gateline.ledger import Ledger
 

@@ -10,10 +10,10 @@ import polars as pl
 
 from gateline.features.derived import aliases_needed, with_derived
 from gateline.features.expressions import roots
-from gateline.features.online_requests import typed_frame
-from gateline.features.online_rows import DATASET_TYPES, check_event_id, key_text, plain_rows, source_rows, source_schema
-from gateline.features.online_state import Taken
-from gateline.features.online_views import OnlineView, OnlineViews, summary_of
+from gateline.features.online.requests import typed_frame
+from gateline.features.online.rows import DATASET_TYPES, check_event_id, key_text, plain_rows, source_rows, source_schema
+from gateline.features.online.state import Taken
+from gateline.features.online.views import OnlineView, OnlineViews, summary_of
 from gateline.kernel.clock import SECOND, Instant, iso
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound, TooLarge
 from gateline.kernel.limits import EVENT_ROWS_MAX, FEATURE_ROWS_MAX
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateline.data import Datasets
     from gateline.features.catalogue import FeatureViews
     from gateline.features.model import FeatureSetVersion
-    from gateline.features.online import OnlineStore
+    from gateline.features.online.store import OnlineStore
     from gateline.features.plan import EventSource
     from gateline.features.service import FeatureSets
     from gateline.features.view_model import FeatureViewVersion

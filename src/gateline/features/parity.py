@@ -18,9 +18,9 @@ import polars as pl
 
 from gateline.features.derived import with_derived
 from gateline.features.expressions import scan
-from gateline.features.online_rows import key_text, plain_rows, source_rows
-from gateline.features.online_sqlite import SqliteOnlineStore
-from gateline.features.online_views import OnlineView, OnlineViews
+from gateline.features.online.rows import key_text, plain_rows, source_rows
+from gateline.features.online.sqlite import SqliteOnlineStore
+from gateline.features.online.views import OnlineView, OnlineViews
 from gateline.features.point_in_time import compute
 from gateline.kernel.clock import DAY, SECOND, Instant
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateline.features.expressions import Table
     from gateline.features.model import FeatureSet
-    from gateline.features.online import OnlineStore
+    from gateline.features.online.store import OnlineStore
     from gateline.features.plan import EventSource
 
 RELATIVE = 1e-9

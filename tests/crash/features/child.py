@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from gateline.features import Aggregation, EventSource, LatestView, SqliteOnlineStore, WindowView
-from gateline.features.online_rows import source_rows
-from gateline.features.online_views import OnlineView, OnlineViews
+from gateline.features.online.rows import source_rows
+from gateline.features.online.views import OnlineView, OnlineViews
 from gateline.kernel.clock import DAY, HOUR, SimulatedClock
 from gateline.kernel.records import Records
 from gateline.ledger import Ledger, SigningKey

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateline.features import Aggregate, Aggregation, EventSource, LatestView, LookupView, WindowView
-from gateline.features.online_state import EVERYTHING
-from gateline.features.online_views import state_of
+from gateline.features.online.state import EVERYTHING
+from gateline.features.online.views import state_of
 from gateline.kernel.clock import SECOND
 from tests.support.features_oracle import expected, same
 

@@ -117,6 +117,8 @@ class Server:
     def stop(self) -> None:
         async def close() -> None:
             self._server.close()
+            for _turn in range(5):  # a connection that was just accepted begins its task, which then closes it
+                await asyncio.sleep(0)
             for task in (waiting := list(self._handlers)):
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gateline.features import compute
-from gateline.features.online_views import OnlineViews
+from gateline.features.online.views import OnlineViews
 from gateline.kernel.clock import parse_iso
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound, StorageFull, TooLarge
 from tests.unit.features.online.conftest import PAYMENTS, SHOPPING, payment, variant

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gateline.features import replay_parity
-from gateline.features.online_latest import LatestState
-from gateline.features.online_windows import WindowState
+from gateline.features.online.latest import LatestState
+from gateline.features.online.windows import WindowState
 from gateline.kernel.errors import InvalidInput
 from tests.unit.features.online.conftest import PAYMENTS, SHOPPING, SPENDING, variant
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.online import Change, Mark
-from gateline.features.online_latest import LatestState
-from gateline.features.online_state import Reading, State, Taken, refuse_early
-from gateline.features.online_windows import WindowState
+from gateline.features.online.latest import LatestState
+from gateline.features.online.state import Reading, State, Taken, refuse_early
+from gateline.features.online.store import Change, Mark
+from gateline.features.online.windows import WindowState
 from gateline.features.views import SourcedView, WindowView, entity_of, view_fingerprint
 from gateline.kernel.clock import SECOND, Instant
 from gateline.kernel.errors import Unavailable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from gateline.features.online import OnlineStore
-    from gateline.features.online_rows import Events
+    from gateline.features.online.rows import Events
+    from gateline.features.online.store import OnlineStore
     from gateline.features.plan import EventSource
 
 _ATTEMPTS = 50
@@ -94,7 +94,7 @@ class OnlineViews:
             StorageFull: there is no room; nothing of the rows was written, unless they were more than one commit holds.
             Unavailable: the store does not answer, or others kept writing to the same entities.
         """
-        from gateline.features.online_rows import events_of
+        from gateline.features.online.rows import events_of
 
         events = {
             one.fingerprint: events_of(one.source, frame, one.keys, one.state.carried, identified=one.state.identified) for one in views

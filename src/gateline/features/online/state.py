@@ -16,7 +16,7 @@ from gateline.kernel.errors import Conflict, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateline.features.online_rows import Event
+    from gateline.features.online.rows import Event
     from gateline.features.plan import EventSource
 
 EVERYTHING = 1 << 62

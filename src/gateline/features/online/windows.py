@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateline.features.online_aggregates import summary, value
-from gateline.features.online_state import Reading, Taken, check_kinds, decode, encode, order_of, place_of, refuse_early
+from gateline.features.online.aggregates import summary, value
+from gateline.features.online.state import Reading, Taken, check_kinds, decode, encode, order_of, place_of, refuse_early
 from gateline.features.plan import Aggregate, Window
 from gateline.kernel.clock import SECOND, Instant
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gateline.features.online_rows import Event
+    from gateline.features.online.rows import Event
     from gateline.features.views import WindowView
 
     Instants = npt.NDArray[np.int64]

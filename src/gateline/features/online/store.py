@@ -1,7 +1,7 @@
 """The online store: one blob for each view and entity, read in microseconds, and written so that no update is ever lost.
 
 A writer reads the blobs with their revisions, works out new ones, and commits them all at once; the commit takes place only if nobody
-changed one of them in between. What is in a blob is the affair of `online_state`.
+changed one of them in between. What is in a blob is the affair of `state`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateline.features.online import Change, Entry, Extent, Mark, new_revision
+from gateline.features.online.store import Change, Entry, Extent, Mark, new_revision
 from gateline.kernel.errors import IntegrityFailure, StorageFull, Unavailable
 from gateline.kernel.files import storage_errors
 
