@@ -86,10 +86,10 @@ class Column:
     def __ge__(self, other: object) -> Column:
         return _binary(self, ">=", other)
 
-    def __eq__(self, other: object) -> Column:  # type: ignore[override]
+    def __eq__(self, other: object) -> Column:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
         return _equal(self, "=", other)
 
-    def __ne__(self, other: object) -> Column:  # type: ignore[override]
+    def __ne__(self, other: object) -> Column:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
         return _equal(self, "<>", other)
 
     def __and__(self, other: object) -> Column:
