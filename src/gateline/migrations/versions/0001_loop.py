@@ -61,7 +61,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("endpoint", "generation"),
     )
     op.create_table(
-        "feature_set_version",
+        "feature_view_version",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -74,8 +74,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("name", "digest", name="feature_set_version_digest"),
-        sa.UniqueConstraint("name", "version", name="feature_set_version_number"),
+        sa.UniqueConstraint("name", "digest", name="feature_view_version_digest"),
+        sa.UniqueConstraint("name", "version", name="feature_view_version_number"),
     )
     op.create_table(
         "gate_policy",
@@ -244,8 +244,8 @@ def upgrade() -> None:
         sa.Column("gate_run_id", sa.Text(), nullable=False),
         sa.Column("gates_passed", sa.Boolean(), nullable=False),
         sa.Column("gates_reason", sa.Text(), nullable=False),
-        sa.Column("feature_set", sa.Text(), nullable=False),
-        sa.Column("feature_set_digest", sa.Text(), nullable=False),
+        sa.Column("feature_view", sa.Text(), nullable=False),
+        sa.Column("feature_view_digest", sa.Text(), nullable=False),
         sa.Column("dataset_versions", sa.Text(), nullable=False),
         sa.Column("training_frame", sa.Text(), nullable=False),
         sa.Column("metrics", sa.Text(), nullable=False),

@@ -1,12 +1,12 @@
-"""add views, their versions and backfills."""
+"""Feature views, their versions, their uses and backfills."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
