@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateline.data import DatasetVersionId
 from gateline.features.calendars import Calendar
+from gateline.features.former import in_todays_form
 from gateline.features.model import FeatureColumn, FeatureKind, FeatureSet, FeatureSetVersion, FeatureSetVersionId
 from gateline.features.plan import EventSource, KnownAt, Label
 from gateline.features.rules import refuse
@@ -79,7 +80,7 @@ def version_from_dict(content: Mapping[str, Any]) -> FeatureSetVersion:
         name=name,
         version=number,
         digest=content["digest"],
-        definition=set_from_dict(content["definition"]),
+        definition=set_from_dict(in_todays_form(content["definition"])),
         dataset_versions={dataset: DatasetVersionId(version) for dataset, version in content["dataset_versions"].items()},
         dataset_digests=dict(content["dataset_digests"]),
         features=tuple(FeatureColumn(name=one["name"], dtype=one["dtype"], kind=FeatureKind(one["kind"])) for one in content["features"]),
