@@ -163,6 +163,10 @@ def test_a_lock_holds_until_code_or_data_change_and_then_says_what_to_run(client
     (folder / "gateline.lock").write_text("format = 1\n[datasets")
     with pytest.raises(InvalidInput, match="damaged"):
         check_lock(client, load(folder))
+    (folder / "gateline.lock").write_text(text.replace("format = 2", "format = 1").replace("feature_sets", "feature_views"))
+    with pytest.raises(InvalidInput, match="has format 1") as error:
+        check_lock(client, load(folder))
+    assert error.value.next_step == "Write it again with: gateline lock"
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:

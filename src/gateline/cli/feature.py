@@ -315,7 +315,8 @@ def compute(ctx: click.Context, version: str, engine: str, out: str | None) -> N
 
     Both engines give the same whole numbers and texts; fractions agree to 1e-9 of their size, so that their digests may differ.
     """
-    from gateline.local.computing import compute_with, rows_digest, write_rows
+    from gateline.data import frame_digest
+    from gateline.local.computing import compute_with, write_rows
     from gateline.sdk.features import feature_set, tables
 
     if out is not None and Path(out).exists():
@@ -329,7 +330,7 @@ def compute(ctx: click.Context, version: str, engine: str, out: str | None) -> N
     seconds = round(time.monotonic() - started, 2)
     if out is not None:
         write_rows(rows, Path(out))
-    answer = {"id": found.id, "engine": engine, "rows": rows.height, "digest": rows_digest(rows), "seconds": seconds, "out": out}
+    answer = {"id": found.id, "engine": engine, "rows": rows.height, "digest": frame_digest(rows), "seconds": seconds, "out": out}
     text = f"{found.id}: {rows.height:,} rows, digest {answer['digest']}, {seconds} s with {engine}"
     emit(ctx, answer, text + (f", written to {out}" if out is not None else ""))
 

@@ -41,18 +41,56 @@ if TYPE_CHECKING:
     from gateline.data.contracts.from_pandera import contract_from_pandera
     from gateline.data.contracts.rules import contract_id, split_contract_id
     from gateline.data.diff import DatasetDiff, diff_versions
-    from gateline.data.logical import logical_digest
+    from gateline.data.logical import frame_digest, logical_digest
+    from gateline.data.reading import POLARS_TYPES
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
     from gateline.data.sources import Sources
     from gateline.data.spool import Spool
 
 __all__ = [
-    "Break", "Column", "ColumnRule", "ColumnType", "Compatibility", "Contract", "ContractOrigin", "ContractState", "ContractVersion",
-    "Contracts", "DatasetDiff", "DatasetVersion", "DatasetVersionId", "Datasets", "FileFormat", "ObjectStore", "Pin", "Provenance",
-    "ReadOptions", "Reconstruction", "Retention", "Source", "SourceKind", "Sources", "Spool", "StoredFile", "TableFile", "Tables",
-    "Vacuum", "VacuumRequest", "Violation", "contract_from_dict", "contract_from_pandera", "contract_from_text", "contract_id",
-    "contract_to_toml", "contract_version_from_dict", "diff_versions", "logical_digest", "split_contract_id",
+    "POLARS_TYPES",
+    "Break",
+    "Column",
+    "ColumnRule",
+    "ColumnType",
+    "Compatibility",
+    "Contract",
+    "ContractOrigin",
+    "ContractState",
+    "ContractVersion",
+    "Contracts",
+    "DatasetDiff",
+    "DatasetVersion",
+    "DatasetVersionId",
+    "Datasets",
+    "FileFormat",
+    "ObjectStore",
+    "Pin",
+    "Provenance",
+    "ReadOptions",
+    "Reconstruction",
+    "Retention",
+    "Source",
+    "SourceKind",
+    "Sources",
+    "Spool",
+    "StoredFile",
+    "TableFile",
+    "Tables",
+    "Vacuum",
+    "VacuumRequest",
+    "Violation",
+    "contract_from_dict",
+    "contract_from_pandera",
+    "contract_from_text",
+    "contract_id",
+    "contract_to_toml",
+    "contract_version_from_dict",
+    "diff_versions",
+    "frame_digest",
+    "logical_digest",
+    "split_contract_id",
 ]  # fmt: skip
 
 _HOMES = {
@@ -70,6 +108,8 @@ _HOMES = {
     "contract_version_from_dict": "contracts.form",
     "diff_versions": "diff",
     "split_contract_id": "contracts.rules",
+    "POLARS_TYPES": "reading",
+    "frame_digest": "logical",
     "logical_digest": "logical",
 }
 

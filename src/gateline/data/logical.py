@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from gateline.data.model import Column
+from gateline.data.reading import POLARS_TYPES
 from gateline.kernel.canonical import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gateline.data.model import Column
 
 _PIECE_ROWS = 1 << 20
 _WIDTHS: dict[pl.DataType, str] = {pl.Float64(): "<f8", pl.Boolean(): "u1", pl.Date(): "<i4"}
@@ -44,6 +44,16 @@ def logical_digest(table: pl.DataFrame, schema: Sequence[Column]) -> str:
             "columns": [_column_digest(ordered[column.name]) for column in schema],
         },
     )
+
+
+def frame_digest(table: pl.DataFrame) -> str:
+    """Return the logical digest of a table under its own column types; equal to that of the dataset version with these rows.
+
+    Raises:
+        KeyError: a column has none of the seven types.
+    """
+    kinds = {dtype: kind for kind, dtype in POLARS_TYPES.items()}
+    return logical_digest(table, [Column(name=name, dtype=kinds[dtype], nullable=True) for name, dtype in table.schema.items()])
 
 
 def _canonical_floats(table: pl.DataFrame) -> list[pl.Expr]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 from polars.exceptions import PolarsError
 
-from gateline.data.model import ColumnType
+from gateline.data import POLARS_TYPES, ColumnType
 from gateline.features import rules
 from gateline.features.calendars import CalendarFact
 from gateline.features.model import FeatureColumn, FeatureKind
@@ -27,15 +27,6 @@ INSTANT = pl.Datetime("us", "UTC")
 LABEL = "__label"
 LABEL_AT = "__label_available_at"
 
-_POLARS: Mapping[ColumnType, pl.DataType] = {
-    ColumnType.INT64: pl.Int64(),
-    ColumnType.FLOAT64: pl.Float64(),
-    ColumnType.STRING: pl.String(),
-    ColumnType.BOOLEAN: pl.Boolean(),
-    ColumnType.DATE: pl.Date(),
-    ColumnType.DATETIME: INSTANT,
-    ColumnType.NAIVE_DATETIME: pl.Datetime("us"),
-}
 _FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
 _FACT_TYPES: Mapping[CalendarFact, pl.DataType] = {
     **dict.fromkeys(CalendarFact, pl.Int64()),
@@ -62,10 +53,26 @@ def typed(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return expression
 
 
-def source_types(source: EventSource, table: Table) -> Schema:
-    """Return alias to type of the source over a table."""
-    schema = dict(scan(table).collect_schema())
-    return {alias: _type_of(sql, schema)[1] for alias, sql in source.columns.items()}
+def source_rows(source: EventSource, rows: pl.LazyFrame, extra: Mapping[str, str] | None = None) -> pl.LazyFrame:
+    """Return every alias of the source over rows of its dataset, typed, and `extra` expressions under their names.
+
+    Offline tables and events that are pushed online come through here alike. Expressions see the dataset's columns only, never each
+    other; rows that `where` leaves out are not among the result, and the order stays.
+
+    Raises:
+        InvalidInput: an expression does not fit the rows: the schema of the dataset has changed.
+    """
+    wanted = {**source.columns, **(extra or {})}
+    try:
+        kept = rows.filter(pl.sql_expr(source.where)) if source.where is not None else rows
+        named = kept.with_columns(pl.sql_expr(sql).alias(f"__new_{alias}") for alias, sql in wanted.items())
+        schema = named.collect_schema()
+        return named.select(typed(pl.col(f"__new_{alias}"), schema[f"__new_{alias}"]).alias(alias) for alias in wanted)
+    except PolarsError as error:
+        raise InvalidInput(
+            f"The rows do not fit source '{source.name}' of dataset '{source.dataset}': {str(error).strip().splitlines()[0]}.",
+            next_step="Send rows of the dataset's schema, or register a new version of the set over the new schema.",
+        ) from error
 
 
 def source_frame(
@@ -84,13 +91,7 @@ def source_frame(
     Raises:
         InvalidInput: event time or availability is no time stamp with a zone.
     """
-    rows = scan(table)
-    if source.where is not None:
-        rows = rows.filter(pl.sql_expr(source.where))
-    schema = dict(rows.collect_schema())
-    wanted = {**source.columns, **(extra or {})}
-    fresh = {f"__new_{alias}": typed(pl.sql_expr(sql), _type_of(sql, schema)[0]) for alias, sql in wanted.items()}
-    picked = rows.with_columns(**fresh).select(pl.col(f"__new_{alias}").alias(alias) for alias in wanted)
+    picked = source_rows(source, scan(table), extra)
     frame = (picked.drop_nulls(complete) if complete else picked).collect()
     for alias in (source.event_time, source.available_at):
         if frame.schema[alias] != INSTANT:
@@ -138,7 +139,7 @@ class _Check:
 
     def __init__(self, plan: Plan, schemas: Mapping[str, Mapping[str, ColumnType]]) -> None:
         self.plan = plan
-        self.schemas = {name: {column: _POLARS[ColumnType(kind)] for column, kind in types.items()} for name, types in schemas.items()}
+        self.schemas = {name: {column: POLARS_TYPES[ColumnType(kind)] for column, kind in types.items()} for name, types in schemas.items()}
         self.mistakes: list[str] = []
         self.features: dict[str, pl.DataType] = {}
         self.aliases: dict[str, Schema] = {}

@@ -6,7 +6,6 @@ parameters have the same bits whatever the order of the rows.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import polars as pl
 
+from gateline.data import frame_digest
 from gateline.features.transforms import TRANSFORMS, Impute, OrdinalEncode, QuantileClip, Standardise, Strategy, Transform
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
@@ -33,7 +33,7 @@ class FittedTransforms:
         transforms: The declarations, in the order in which they are applied.
         parameters: What was learned for each, JSON-able.
         rows: Number of rows it was fitted on.
-        rows_digest: Digest of the columns it was fitted on; see `rows_digest`.
+        rows_digest: Logical digest of the columns it was fitted on; see `gateline.data.frame_digest`.
     """
 
     transforms: tuple[Transform, ...]
@@ -78,7 +78,7 @@ def fit(transforms: Sequence[Transform], frame: pl.DataFrame) -> FittedTransform
     """
     names = list(dict.fromkeys(one.feature for one in transforms))
     _refuse([mistake for name in names for mistake in _missing(name, frame)])
-    pinned, rows = rows_digest(frame.select(names)), frame.height
+    pinned, rows = frame_digest(frame.select(names)), frame.height
     parameters: list[Parameters] = []
     for transform in transforms:
         values = frame[transform.feature]
@@ -105,32 +105,6 @@ def fitted_from_dict(content: Mapping[str, Any]) -> FittedTransforms:
     if len(transforms) != len(parameters):
         raise InvalidInput(f"{len(transforms)} transforms come with the parameters of {len(parameters)}.")
     return FittedTransforms(transforms=transforms, parameters=parameters, rows=rows, rows_digest=pinned)
-
-
-def rows_digest(frame: pl.DataFrame) -> str:
-    """Return a digest of rows that does not depend on their order: a changed, added or repeated value gives another.
-
-    Rows are sorted by all columns, missing first; whole numbers are 8 bytes, fractions IEEE 754 (-0.0 as 0.0), booleans 1 byte, texts
-    their length in 8 bytes and UTF-8, all little-endian, after a byte for each row that says whether there is a value.
-    """
-    ordered = frame.sort(frame.columns, nulls_last=False) if frame.width else frame
-    columns = [[name, str(dtype), _column_digest(ordered[name])] for name, dtype in frame.schema.items()]
-    return digest("feature.rows", {"rows": frame.height, "columns": columns})
-
-
-def _column_digest(values: pl.Series) -> str:
-    state = hashlib.sha256(values.is_not_null().cast(pl.UInt8).to_numpy().tobytes())
-    if values.dtype == pl.String:
-        for text in values.drop_nulls().to_list():
-            encoded = text.encode()
-            state.update(len(encoded).to_bytes(8, "little") + encoded)
-    elif values.dtype.is_float():
-        state.update((values.drop_nulls().cast(pl.Float64).to_numpy() + 0.0).astype("<f8").tobytes())
-    elif values.dtype == pl.Boolean:
-        state.update(values.drop_nulls().cast(pl.UInt8).to_numpy().tobytes())
-    else:
-        state.update(values.drop_nulls().cast(pl.Int64).to_numpy().astype("<i8").tobytes())
-    return state.hexdigest()
 
 
 def _learned(transform: Transform, values: pl.Series) -> Parameters:

@@ -13,8 +13,8 @@ import polars as pl
 from sqlalchemy.exc import IntegrityError
 
 from gateline.features import view_store as store
-from gateline.features.expressions import scan
-from gateline.features.online.rows import check_event_id, source_rows
+from gateline.features.expressions import scan, source_rows
+from gateline.features.online.rows import check_event_id
 from gateline.features.online.state import EVERYTHING, Taken
 from gateline.features.online.store import Mark
 from gateline.features.online.views import OnlineViews

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from gateline.data import POLARS_TYPES
 from gateline.features.derived import aliases_needed, with_derived
-from gateline.features.expressions import roots
+from gateline.features.expressions import roots, source_rows
 from gateline.features.online.requests import typed_frame
-from gateline.features.online.rows import DATASET_TYPES, check_event_id, key_text, plain_rows, source_rows, source_schema
+from gateline.features.online.rows import check_event_id, key_text, plain_rows, source_schema
 from gateline.features.online.state import Taken
 from gateline.features.online.views import OnlineView, OnlineViews, summary_of
 from gateline.kernel.clock import SECOND, Instant, iso
@@ -207,7 +208,7 @@ class OnlineFeatures:
 
     def _dataset_schema(self, source: EventSource, declared: FeatureSetVersion) -> dict[str, pl.DataType]:
         version = self.datasets.get(*split_version_id(declared.dataset_versions[source.dataset]))
-        return {name: DATASET_TYPES[kind] for name, kind in version.types.items()}
+        return {name: POLARS_TYPES[kind] for name, kind in version.types.items()}
 
 
 def _only(rows: Sequence[Values], schema: Mapping[str, Any]) -> list[dict[str, Any]]:

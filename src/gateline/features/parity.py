@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from gateline.features.derived import with_derived
-from gateline.features.expressions import scan
-from gateline.features.online.rows import key_text, plain_rows, source_rows
+from gateline.features.expressions import scan, source_rows
+from gateline.features.online.rows import key_text, plain_rows
 from gateline.features.online.sqlite import SqliteOnlineStore
 from gateline.features.online.views import OnlineView, OnlineViews
 from gateline.features.point_in_time import compute

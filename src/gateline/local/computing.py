@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from typing import TYPE_CHECKING
 
-from gateline.data import Column, ColumnType
 from gateline.kernel.files import storage_errors
 
 if TYPE_CHECKING:
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from gateline.features import FeatureSet, Plan
 
 ENGINES = ("polars", "spark")
-_KINDS = {
-    "Int64": ColumnType.INT64, "Float64": ColumnType.FLOAT64, "String": ColumnType.STRING, "Boolean": ColumnType.BOOLEAN,
-    "Date": ColumnType.DATE,
-}  # fmt: skip
 
 
 def compute_with(engine: str, declared: FeatureSet | Plan, files: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
@@ -40,15 +35,6 @@ def compute_with(engine: str, declared: FeatureSet | Plan, files: Mapping[str, S
     from gateline.features import compute
 
     return compute(declared, files)
-
-
-def rows_digest(rows: pl.DataFrame) -> str:
-    """Return the logical digest of computed rows: equal for equal values, whichever engine gave them."""
-    from gateline.data import logical_digest
-
-    zoned = {True: ColumnType.DATETIME, False: ColumnType.NAIVE_DATETIME}
-    kinds = {name: _KINDS.get(str(dtype)) or zoned[bool(getattr(dtype, "time_zone", None))] for name, dtype in rows.schema.items()}
-    return logical_digest(rows, [Column(name=name, dtype=kind, nullable=True) for name, kind in kinds.items()])
 
 
 def write_rows(rows: pl.DataFrame, path: Path) -> None:

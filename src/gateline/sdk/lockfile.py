@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "gateline.lock"
 _HEADER = "# Written by `gateline lock`; commit it beside the code. `gateline lock --check` says whether it still holds.\n"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,8 @@ def read_lock(folder: Path) -> Lock:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
-            raise InvalidInput(f"{path} has format {content['format']}; this Gateline reads {_FORMAT}.", next_step="Upgrade Gateline.")
+            advice = "Write it again with: gateline lock" if content["format"] == 1 else "Upgrade Gateline."
+            raise InvalidInput(f"{path} has format {content['format']}; this Gateline reads {_FORMAT}.", next_step=advice)
         sections = [{str(name): str(digest) for name, digest in content[section].items()} for section in ("datasets", "feature_sets")]
         return Lock(datasets=sections[0], feature_sets=sections[1])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:

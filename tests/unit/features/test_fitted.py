@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateline.data import frame_digest
 from gateline.features import Impute, OrdinalEncode, QuantileClip, Standardise, compute, fit, fitted_from_dict
-from gateline.features.fitted import rows_digest
 from gateline.features.rules import set_mistakes
 from gateline.kernel.errors import InvalidInput
 from tests.unit.features.conftest import SET
@@ -108,7 +108,7 @@ def test_the_digest_is_pinned_to_rows_and_parameters():
     training = frame([(1.0, 1, "UA", True), (2.0, 5, "AA", False)])
     fitted = fit([Standardise("temp")], training)
     assert fitted.rows == 2
-    assert fitted.rows_digest == rows_digest(training.select("temp"))
+    assert fitted.rows_digest == frame_digest(training.select("temp"))
     assert fit([Standardise("temp")], pl.concat([training, training])).parameters == fitted.parameters
     assert fit([Standardise("temp")], pl.concat([training, training])).digest != fitted.digest
     assert fit([QuantileClip("temp")], training).digest != fitted.digest
@@ -121,10 +121,10 @@ def test_a_changed_value_gives_another_digest_of_rows(training, data):
     place, column = data.draw(st.integers(0, training.height - 1)), data.draw(st.sampled_from(["temp", "count", "carrier"]))
     other = {"temp": 0.123456, "count": 12345, "carrier": "other"}[column]
     index = pl.int_range(pl.len()) == place
-    assert rows_digest(training.with_columns(pl.when(index).then(pl.lit(other)).otherwise(column).alias(column))) != rows_digest(training)
-    assert rows_digest(training.with_columns(temp=-pl.col("temp") * 0)) == rows_digest(training.with_columns(temp=pl.col("temp") * 0))
-    assert rows_digest(pl.concat([training, training[:1]])) != rows_digest(training)
-    assert rows_digest(training.rename({"temp": "warmth"})) != rows_digest(training)
+    assert frame_digest(training.with_columns(pl.when(index).then(pl.lit(other)).otherwise(column).alias(column))) != frame_digest(training)
+    assert frame_digest(training.with_columns(temp=-pl.col("temp") * 0)) == frame_digest(training.with_columns(temp=pl.col("temp") * 0))
+    assert frame_digest(pl.concat([training, training[:1]])) != frame_digest(training)
+    assert frame_digest(training.rename({"temp": "warmth"})) != frame_digest(training)
 
 
 @pytest.mark.parametrize(

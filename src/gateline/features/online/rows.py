@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
-from polars.exceptions import PolarsError
 
-from gateline.data.model import ColumnType
-from gateline.features.expressions import INSTANT, typed
+from gateline.features.expressions import INSTANT, source_rows
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -55,35 +53,6 @@ def key_text(values: Sequence[Any]) -> str:
     '["JFK",7]'
     """
     return msgspec.json.encode(values).decode()
-
-
-def source_rows(source: EventSource, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Return every alias of the source over rows of its dataset, typed as offline, without the rows that `where` leaves out.
-
-    Raises:
-        InvalidInput: an expression does not fit the rows: the schema of the dataset has changed.
-    """
-    try:
-        kept = rows.filter(pl.sql_expr(source.where)) if source.where is not None else rows
-        named = kept.with_columns(pl.sql_expr(sql).alias(f"__new_{alias}") for alias, sql in source.columns.items())
-        schema = named.collect_schema()
-        return named.select(typed(pl.col(f"__new_{alias}"), schema[f"__new_{alias}"]).alias(alias) for alias in source.columns)
-    except PolarsError as error:
-        raise InvalidInput(
-            f"The rows do not fit source '{source.name}' of dataset '{source.dataset}': {str(error).strip().splitlines()[0]}.",
-            next_step="Send rows of the dataset's schema, or register a new version of the set over the new schema.",
-        ) from error
-
-
-DATASET_TYPES: Mapping[ColumnType, pl.DataType] = {
-    ColumnType.INT64: pl.Int64(),
-    ColumnType.FLOAT64: pl.Float64(),
-    ColumnType.STRING: pl.String(),
-    ColumnType.BOOLEAN: pl.Boolean(),
-    ColumnType.DATE: pl.Date(),
-    ColumnType.DATETIME: INSTANT,
-    ColumnType.NAIVE_DATETIME: pl.Datetime("us"),
-}
 
 
 def source_schema(source: EventSource, schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
