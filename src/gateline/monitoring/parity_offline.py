@@ -98,11 +98,11 @@ class Offline:
 
 @contextmanager
 def _understood(name: str) -> Iterator[None]:
-    """Turn what Polars says of a table that no longer fits into an error of the tree."""
+    """Say of a table that no longer fits which feature set cannot be computed, and what to do."""
     try:
         yield
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, InvalidInput) as error:
         raise InvalidInput(
-            f"Feature set '{name}' cannot be computed over the newest dataset versions: {str(error).strip().splitlines()[0]}.",
+            f"Feature set '{name}' cannot be computed over the newest dataset versions: {str(error).strip().splitlines()[0].rstrip('.')}.",
             next_step="Register the set again over them, or put the changed columns right.",
         ) from error
