@@ -1,4 +1,4 @@
-"""What a view gives at a time, said a second time in the plainest way: from all rows, without state. See `gateline.features.plan`."""
+"""What a view gives at a time, said a second time in the plainest way: from all rows, without state. See `features.declarations.plan`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import statistics
 from typing import Any
 
-from gateline.features.plan import Aggregate, Latest, Window
+from gateline.features.declarations.plan import Aggregate, Latest, Window
 from gateline.kernel.clock import SECOND
 
 Row = dict[str, Any]

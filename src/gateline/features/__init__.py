@@ -8,8 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.calendars import Calendar, CalendarFact
-from gateline.features.codec import set_from_dict, version_from_dict
+from gateline.features.declarations.calendars import Calendar, CalendarFact
+from gateline.features.declarations.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
+from gateline.features.declarations.spans import seconds_of
+from gateline.features.declarations.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
+from gateline.features.declarations.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
 from gateline.features.model import (
     FeatureColumn,
     FeatureKind,
@@ -20,23 +23,20 @@ from gateline.features.model import (
     LeakKind,
 )
 from gateline.features.online.store import Change, Entry, Extent, Mark, OnlineStore, new_revision
-from gateline.features.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
-from gateline.features.spans import seconds_of
-from gateline.features.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
-from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
-from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
+from gateline.features.records.codec import set_from_dict, version_from_dict
+from gateline.features.records.model import FeatureViewCard, FeatureViewVersion
 
 if TYPE_CHECKING:
     from gateline.features.catalogue import FeatureViews
-    from gateline.features.fitted import FittedTransforms, fit, fitted_from_dict
-    from gateline.features.leaks import find_leaks
-    from gateline.features.marks import Marks
+    from gateline.features.engine.fitted import FittedTransforms, fit, fitted_from_dict
+    from gateline.features.engine.point_in_time import compute
+    from gateline.features.marks.model import FeatureMarks
+    from gateline.features.marks.service import Marks
     from gateline.features.materialise import Materialisation, Progress
     from gateline.features.online.sqlite import SqliteOnlineStore
     from gateline.features.online_service import OnlineFeatures
-    from gateline.features.parity import ParityReport, replay_parity
-    from gateline.features.personal import FeatureMarks
-    from gateline.features.point_in_time import compute
+    from gateline.features.proofs.leaks import find_leaks
+    from gateline.features.proofs.parity import ParityReport, replay_parity
     from gateline.features.service import FeatureSets
 
 __all__ = [
@@ -51,21 +51,21 @@ __all__ = [
 
 
 _HOMES = {
-    "FeatureMarks": "gateline.features.personal",
-    "Marks": "gateline.features.marks",
-    "FittedTransforms": "gateline.features.fitted",
-    "fit": "gateline.features.fitted",
-    "fitted_from_dict": "gateline.features.fitted",
+    "FeatureMarks": "gateline.features.marks.model",
+    "Marks": "gateline.features.marks.service",
+    "FittedTransforms": "gateline.features.engine.fitted",
+    "fit": "gateline.features.engine.fitted",
+    "fitted_from_dict": "gateline.features.engine.fitted",
     "FeatureViews": "gateline.features.catalogue",
     "Materialisation": "gateline.features.materialise",
     "OnlineFeatures": "gateline.features.online_service",
-    "ParityReport": "gateline.features.parity",
+    "ParityReport": "gateline.features.proofs.parity",
     "SqliteOnlineStore": "gateline.features.online.sqlite",
     "Progress": "gateline.features.materialise",
-    "replay_parity": "gateline.features.parity",
+    "replay_parity": "gateline.features.proofs.parity",
     "FeatureSets": "gateline.features.service",
-    "compute": "gateline.features.point_in_time",
-    "find_leaks": "gateline.features.leaks",
+    "compute": "gateline.features.engine.point_in_time",
+    "find_leaks": "gateline.features.proofs.leaks",
 }
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateline.features import view_store as store
+from gateline.features.declarations.views import view_fingerprint
 from gateline.features.online.views import OnlineView
-from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
-from gateline.features.views import view_fingerprint
+from gateline.features.records import views as store
+from gateline.features.records.model import FeatureViewCard, FeatureViewVersion
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.kernel.names import split_version_id
 from gateline.lineage import Node
 
 if TYPE_CHECKING:
+    from gateline.features.declarations.views import SourcedView
     from gateline.features.model import FeatureSet, FeatureSetVersion
     from gateline.features.online.store import OnlineStore
     from gateline.features.service import FeatureSets
-    from gateline.features.views import SourcedView
     from gateline.ledger import Ledger
     from gateline.lineage import Lineage
 

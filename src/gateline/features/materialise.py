@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from sqlalchemy.exc import IntegrityError
 
-from gateline.features import view_store as store
-from gateline.features.expressions import scan, source_rows
+from gateline.features.declarations.views import WindowView
+from gateline.features.engine.expressions import scan, source_rows
 from gateline.features.online.rows import check_event_id
 from gateline.features.online.state import EVERYTHING, Taken
 from gateline.features.online.store import Mark
 from gateline.features.online.views import OnlineViews
-from gateline.features.views import WindowView
+from gateline.features.records import views as store
 from gateline.kernel.clock import DAY, SECOND, Instant, iso
 from gateline.kernel.errors import Conflict, InvalidInput
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateline.features.catalogue import FeatureViews
     from gateline.features.online.store import OnlineStore
     from gateline.features.online.views import OnlineView
-    from gateline.features.view_model import FeatureViewVersion
+    from gateline.features.records.model import FeatureViewVersion
     from gateline.ledger import Ledger
 
 INTERVAL_SECONDS = 7 * DAY // SECOND

@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Any, NewType
 
 from gateline.data.model import DatasetVersionId
-from gateline.features.plan import EventSource, KnownAt, Label, Plan
-from gateline.features.transforms import Transform
-from gateline.features.views import CalendarView, OnDemandView, SourcedView, View
+from gateline.features.declarations.plan import EventSource, KnownAt, Label, Plan
+from gateline.features.declarations.transforms import Transform
+from gateline.features.declarations.views import CalendarView, OnDemandView, SourcedView, View
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant
 

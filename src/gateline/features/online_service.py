@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gateline.data import POLARS_TYPES
-from gateline.features.derived import aliases_needed, with_derived
-from gateline.features.expressions import roots, source_rows
+from gateline.features.engine.derived import aliases_needed, with_derived
+from gateline.features.engine.expressions import roots, source_rows
 from gateline.features.online.requests import typed_frame
 from gateline.features.online.rows import check_event_id, key_text, plain_rows, source_schema
 from gateline.features.online.state import Taken
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from gateline.data import Datasets
     from gateline.features.catalogue import FeatureViews
+    from gateline.features.declarations.plan import EventSource
     from gateline.features.model import FeatureSetVersion
     from gateline.features.online.store import OnlineStore
-    from gateline.features.plan import EventSource
+    from gateline.features.records.model import FeatureViewVersion
     from gateline.features.service import FeatureSets
-    from gateline.features.view_model import FeatureViewVersion
     from gateline.kernel.clock import Clock
 
     Values = Mapping[str, Any]

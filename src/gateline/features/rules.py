@@ -7,10 +7,10 @@ from collections import Counter
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.calendars import calendar_mistakes
-from gateline.features.plan import Aggregate, EventSource, Latest, Plan, Window
-from gateline.features.transforms import transform_mistakes
-from gateline.features.views import OnDemandView, WindowView
+from gateline.features.declarations.calendars import calendar_mistakes
+from gateline.features.declarations.plan import Aggregate, EventSource, Latest, Plan, Window
+from gateline.features.declarations.transforms import transform_mistakes
+from gateline.features.declarations.views import OnDemandView, WindowView
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.limits import TEXT_LENGTH_MAX
@@ -19,9 +19,9 @@ from gateline.kernel.names import valid_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from gateline.features.declarations.plan import Part
+    from gateline.features.declarations.views import View
     from gateline.features.model import FeatureColumn, FeatureSet
-    from gateline.features.plan import Part
-    from gateline.features.views import View
 
 LAST_K_MAX = 100
 RESERVED = frozenset({"row_id", "t", "label", "label_available_at", "unit"})

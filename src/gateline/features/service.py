@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError
 
 from gateline.features import rules, store
+from gateline.features.declarations.views import LatestView, LookupView, WindowView
 from gateline.features.model import FeatureSet, FeatureSetVersion, FeatureSetVersionId, Leak
-from gateline.features.view_records import record_views
-from gateline.features.view_store import used
-from gateline.features.views import LatestView, LookupView, WindowView
+from gateline.features.records.recording import record_views
+from gateline.features.records.views import used
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.names import split_version_id, version_id
 from gateline.lineage import Node
@@ -51,8 +51,8 @@ class FeatureSets:
         """
         rules.refuse(feature_set.name, rules.set_mistakes(feature_set))
         plan = feature_set.plan
-        from gateline.features.expressions import check_plan
-        from gateline.features.leaks import refuse_leaks
+        from gateline.features.engine.expressions import check_plan
+        from gateline.features.proofs.leaks import refuse_leaks
 
         wanted = dataset_versions or {}
         if unknown := sorted(wanted.keys() - set(plan.datasets)):
@@ -114,13 +114,13 @@ class FeatureSets:
 
     def compute(self, version: FeatureSetVersion) -> pl.DataFrame:
         """Compute a version over the data it pins; see `gateline.features.compute`."""
-        from gateline.features.point_in_time import compute
+        from gateline.features.engine.point_in_time import compute
 
         return compute(version.definition.plan, self.tables(version))
 
     def check(self, version: FeatureSetVersion, *, seed: int = 0, rows: int = 200) -> tuple[Leak, ...]:
         """Search a version for leaks over the data it pins; see `gateline.features.find_leaks`."""
-        from gateline.features.leaks import find_leaks
+        from gateline.features.proofs.leaks import find_leaks
 
         return tuple(find_leaks(version.definition.plan, self.tables(version), seed=seed, rows=rows))
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from gateline.features import view_store
-from gateline.features.codec import version_from_dict
+from gateline.features.records import views as view_store
+from gateline.features.records.codec import version_from_dict
 from gateline.kernel.records import Json, Row
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from gateline.features import Aggregation, EventSource, LatestView, SqliteOnlineStore, WindowView
-from gateline.features.expressions import source_rows
+from gateline.features.engine.expressions import source_rows
 from gateline.features.online.views import OnlineView, OnlineViews
 from gateline.kernel.clock import DAY, HOUR, SimulatedClock
 from gateline.kernel.records import Records

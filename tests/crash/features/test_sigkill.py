@@ -11,7 +11,7 @@ import pytest
 from gateline.features import SqliteOnlineStore
 from gateline.features.online.rows import key_text
 from gateline.features.online.views import OnlineViews
-from gateline.features.view_store import backfilled
+from gateline.features.records.views import backfilled
 from gateline.kernel.clock import parse_iso
 from tests.crash.features.child import BATCH_ROWS, KEYS, NEWEST, NOW, TOTALS, batch
 from tests.unit.features.online.conftest import opened

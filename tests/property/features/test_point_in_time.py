@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateline.features import Aggregate, EventSource, Plan, alignment
-from gateline.features.plan import Latest, Lookup, Window
-from gateline.features.point_in_time import Prepared, assemble, usable
-from gateline.features.ranges import NO_MOMENTS, merged_moments, range_fold, range_reduce
-from gateline.features.reference import reference_features
-from gateline.features.trial import tried_leaks
+from gateline.features import Aggregate, EventSource, Plan
+from gateline.features.declarations.plan import Latest, Lookup, Window
+from gateline.features.engine import alignment
+from gateline.features.engine.point_in_time import Prepared, assemble, usable
+from gateline.features.engine.ranges import NO_MOMENTS, merged_moments, range_fold, range_reduce
+from gateline.features.engine.reference import reference_features
+from gateline.features.proofs.trial import tried_leaks
 from gateline.kernel.errors import InvalidInput
 
 START = datetime(2013, 3, 10, tzinfo=UTC)

@@ -9,8 +9,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateline.features.alignment import Timed
-from gateline.features.slices import Reachable, in_order, time_slices
+from gateline.features.engine.alignment import Timed
+from gateline.features.engine.slices import Reachable, in_order, time_slices
 from gateline.kernel.clock import SECOND
 
 START = datetime(2013, 3, 10, tzinfo=UTC)

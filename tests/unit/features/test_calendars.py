@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateline.data import ColumnType
-from gateline.features import Calendar, CalendarFact, CalendarView, KnownAt, LeakKind, calendars, compute, find_leaks
-from gateline.features.calendars import CalendarPart, calendar_columns
-from gateline.features.expressions import check_plan
+from gateline.features import Calendar, CalendarFact, CalendarView, KnownAt, LeakKind, compute, find_leaks
+from gateline.features.declarations import calendars
+from gateline.features.declarations.calendars import CalendarPart, calendar_columns
+from gateline.features.declarations.views import OnDemandView, view_fingerprint
+from gateline.features.engine.expressions import check_plan
 from gateline.features.model import FeatureSet
 from gateline.features.rules import set_mistakes
-from gateline.features.views import OnDemandView, view_fingerprint
 from gateline.kernel.errors import ConfigurationError
 from tests.unit.features.conftest import SET
 

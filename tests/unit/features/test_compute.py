@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateline.features import Aggregate, EventSource, Label, Plan, compute
-from gateline.features.expressions import with_expressions
-from gateline.features.plan import Latest, Lookup, Window
+from gateline.features.declarations.plan import Latest, Lookup, Window
+from gateline.features.engine.expressions import with_expressions
 from gateline.kernel.errors import InvalidInput, NotFound
 
 

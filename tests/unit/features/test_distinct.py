@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gateline.features.distinct import KEPT, distinct_count, hashed
+from gateline.features.engine.distinct import KEPT, distinct_count, hashed
 
 
 def sketch(values) -> list[int]:

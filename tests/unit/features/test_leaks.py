@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from gateline.features import EventSource, KnownAt, LeakKind, find_leaks
-from gateline.features.plan import OnDemand, Window
-from gateline.features.point_in_time import Prepared, assemble
+from gateline.features.declarations.plan import OnDemand, Window
+from gateline.features.engine.point_in_time import Prepared, assemble
 from tests.unit.features.conftest import with_payments
 
 

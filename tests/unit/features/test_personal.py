@@ -9,8 +9,8 @@ import pytest
 from gateline.access import Access, Principal, PrincipalKind, Role
 from gateline.data import Contracts, Datasets, ObjectStore, Tables
 from gateline.features import FeatureMarks, FeatureSets, Marks, OnDemandView
-from gateline.features.personal import mark_features
-from gateline.features.personal_store import APPEND_ONLY_TABLES
+from gateline.features.marks.model import mark_features
+from gateline.features.marks.store import APPEND_ONLY_TABLES
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.lineage import Lineage
 from tests.support.contracts import column, contract_of

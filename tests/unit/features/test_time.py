@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from gateline.features import EventSource, Plan, compute
-from gateline.features.plan import Latest, Window
+from gateline.features.declarations.plan import Latest, Window
 from gateline.kernel.errors import InvalidInput
 
 NEW_YORK, BERLIN = ZoneInfo("America/New_York"), ZoneInfo("Europe/Berlin")

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from gateline.features import OnDemandView
-from gateline.features.expressions import typed
+from gateline.features.declarations.tracing import Column, ceil, coalesce, cos, exp, floor, greatest, least, log, sin, sqrt, trace, where
+from gateline.features.engine.expressions import typed
 from gateline.features.rules import expression_mistakes
-from gateline.features.tracing import Column, ceil, coalesce, cos, exp, floor, greatest, least, log, sin, sqrt, trace, where
 from gateline.kernel.errors import InvalidInput
 
 ROW = {"a": -7, "b": 3, "x": 2.25, "y": -0.5, "yes": True, "no": False, "word": "it's", "gone": None}

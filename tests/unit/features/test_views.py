@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from gateline.features import Aggregate, Aggregation, Entity, LatestView, LookupView, OnDemandView, WindowView
-from gateline.features.plan import Latest, Lookup, Window
+from gateline.features.declarations.plan import Latest, Lookup, Window
+from gateline.features.declarations.spans import seconds_of, span_of
+from gateline.features.declarations.views import entity_of, view_fingerprint
 from gateline.features.rules import plan_mistakes, set_mistakes
-from gateline.features.spans import seconds_of, span_of
-from gateline.features.views import entity_of, view_fingerprint
 from gateline.kernel.errors import InvalidInput
 from tests.unit.features.conftest import ORDERS, PAYMENTS, SET, SHOPS
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One part: a `latest`, `window` or `lookup`; see `gateline.features.plan` for what each field means. Spans are microseconds."""
+    """One part: a `latest`, `window` or `lookup`; see `features.declarations.plan` for what each field means. Spans are microseconds."""
 
     kind: str
     name: str

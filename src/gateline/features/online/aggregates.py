@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateline.features.distinct import KEPT, distinct_count, hashed
-from gateline.features.plan import Aggregate
+from gateline.features.declarations.plan import Aggregate
+from gateline.features.engine.distinct import KEPT, distinct_count, hashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from gateline.features.plan import Window
+    from gateline.features.declarations.plan import Window
 
 Summary = Any
 _DIGITS_EXACT = 1 << 62

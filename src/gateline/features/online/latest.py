@@ -6,15 +6,15 @@ import struct
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateline.features.declarations.plan import Latest, Lookup
 from gateline.features.online.state import EVERYTHING, Reading, Taken, check_kinds, decode, encode, order_of, place_of, refuse_early
-from gateline.features.plan import Latest, Lookup
 from gateline.kernel.clock import SECOND, Instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateline.features.declarations.views import LatestView, LookupView
     from gateline.features.online.rows import Event
-    from gateline.features.views import LatestView, LookupView
 
 _NUMBERS_MAX = 63
 _ONE_TAKEN = Taken(taken=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gateline.features.expressions import INSTANT
+from gateline.features.engine.expressions import INSTANT
 from gateline.kernel.clock import Instant, parse_iso
 from gateline.kernel.errors import GatelineError, InvalidInput
 

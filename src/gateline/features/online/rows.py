@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from gateline.features.expressions import INSTANT, source_rows
+from gateline.features.engine.expressions import INSTANT, source_rows
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateline.features.plan import EventSource
+    from gateline.features.declarations.plan import EventSource
 
 Event = tuple[Any, ...]
 """Event time, availability (both UTC µs), 16 bytes that stand for the event id, then the values of the carried aliases."""

@@ -16,8 +16,8 @@ from gateline.kernel.errors import Conflict, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gateline.features.declarations.plan import EventSource
     from gateline.features.online.rows import Event
-    from gateline.features.plan import EventSource
 
 EVERYTHING = 1 << 62
 """The instant up to which a view is covered once its backfill has caught up: from then on, events alone bring what is new."""

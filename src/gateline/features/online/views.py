@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gateline.features.declarations.views import SourcedView, WindowView, entity_of, view_fingerprint
 from gateline.features.online.latest import LatestState
 from gateline.features.online.state import Reading, State, Taken, refuse_early
 from gateline.features.online.store import Change, Mark
 from gateline.features.online.windows import WindowState
-from gateline.features.views import SourcedView, WindowView, entity_of, view_fingerprint
 from gateline.kernel.clock import SECOND, Instant
 from gateline.kernel.errors import Unavailable
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from gateline.features.declarations.plan import EventSource
     from gateline.features.online.rows import Events
     from gateline.features.online.store import OnlineStore
-    from gateline.features.plan import EventSource
 
 _ATTEMPTS = 50
 _ENTRIES_MAX = 20_000

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateline.features.declarations.plan import Aggregate, Window
 from gateline.features.online.aggregates import summary, value
 from gateline.features.online.state import Reading, Taken, check_kinds, decode, encode, order_of, place_of, refuse_early
-from gateline.features.plan import Aggregate, Window
 from gateline.kernel.clock import SECOND, Instant
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from gateline.features.declarations.views import WindowView
     from gateline.features.online.rows import Event
-    from gateline.features.views import WindowView
 
     Instants = npt.NDArray[np.int64]
 

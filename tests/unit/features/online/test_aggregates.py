@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gateline.features import Aggregate
+from gateline.features.declarations.plan import Window
 from gateline.features.online.aggregates import summary, value
 from gateline.features.online.state import decode, encode
-from gateline.features.plan import Window
 from tests.unit.features.online.conftest import PAYMENTS
 
 

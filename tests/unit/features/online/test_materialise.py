@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateline.features import Materialisation
-from gateline.features.view_store import backfilled
+from gateline.features.records.views import backfilled
 from gateline.kernel.clock import HOUR, iso, parse_iso
 from gateline.kernel.errors import Conflict, InvalidInput
 from tests.unit.features.online.conftest import PAID, SHOPPING, SPENDING, Shop, payment

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from gateline.features.personal import Removal
+from gateline.features.marks.model import Removal
 from gateline.kernel.records import Json, Row
 
 if TYPE_CHECKING:

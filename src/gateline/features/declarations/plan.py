@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateline.features.calendars import CalendarPart
-from gateline.features.parts import Aggregate, EventSource, Latest, Lookup, OnDemand, Part, Window, names_of
+from gateline.features.declarations.calendars import CalendarPart
+from gateline.features.declarations.parts import Aggregate, EventSource, Latest, Lookup, OnDemand, Part, Window, names_of
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import iso, parse_iso
 

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from gateline.features.alignment import Aligned, Timed, total_order
-from gateline.features.calendars import calendar_columns
-from gateline.features.expressions import INSTANT, LABEL, LABEL_AT, lookback_seconds, source_frame, with_expressions
-from gateline.features.newest import check_unique, latest_columns, lookup_columns, repeated
-from gateline.features.plan import EventSource, Latest, Lookup, Plan, Window
-from gateline.features.slices import Reachable, in_order, time_slices
-from gateline.features.windows import ORDERED, window_columns
+from gateline.features.declarations.calendars import calendar_columns
+from gateline.features.declarations.plan import EventSource, Latest, Lookup, Plan, Window
+from gateline.features.engine.alignment import Aligned, Timed, total_order
+from gateline.features.engine.expressions import INSTANT, LABEL, LABEL_AT, lookback_seconds, source_frame, with_expressions
+from gateline.features.engine.newest import check_unique, latest_columns, lookup_columns, repeated
+from gateline.features.engine.slices import Reachable, in_order, time_slices
+from gateline.features.engine.windows import ORDERED, window_columns
 from gateline.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateline.features.expressions import Table
+    from gateline.features.engine.expressions import Table
     from gateline.features.model import FeatureSet
 
 PARTITION_ROWS = 500_000

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from gateline.data import frame_digest
-from gateline.features.transforms import TRANSFORMS, Impute, OrdinalEncode, QuantileClip, Standardise, Strategy, Transform
+from gateline.features.declarations.transforms import TRANSFORMS, Impute, OrdinalEncode, QuantileClip, Standardise, Strategy, Transform
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 

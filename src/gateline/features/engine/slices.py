@@ -16,7 +16,7 @@ from gateline.kernel.clock import SECOND
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateline.features.alignment import Positions, Timed
+    from gateline.features.engine.alignment import Positions, Timed
 
 
 def time_slices(spine: Timed, rows: int, reach_seconds: int) -> Iterator[slice]:

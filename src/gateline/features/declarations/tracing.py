@@ -117,7 +117,7 @@ class Column:
     def __float__(self) -> NoReturn:
         raise InvalidInput(
             "An on-demand function turns a column into one number.",
-            next_step="Use operators and the functions of gateline.features.tracing, such as log and sqrt.",
+            next_step="Use operators and the functions of gateline.features.declarations.tracing, such as log and sqrt.",
         )
 
     __int__ = __float__

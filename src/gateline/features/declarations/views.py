@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from gateline.features.calendars import Calendar, CalendarPart, facts_of
-from gateline.features.plan import COMPILER_VERSION, Aggregate, EventSource, Latest, Lookup, OnDemand, Part, Window
-from gateline.features.spans import seconds_of, span_of
-from gateline.features.tracing import trace
+from gateline.features.declarations.calendars import Calendar, CalendarPart, facts_of
+from gateline.features.declarations.plan import COMPILER_VERSION, Aggregate, EventSource, Latest, Lookup, OnDemand, Part, Window
+from gateline.features.declarations.spans import seconds_of, span_of
+from gateline.features.declarations.tracing import trace
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
-from gateline.features import personal_store as store
-from gateline.features.personal import FeatureMarks, Removal, mark_features
+from gateline.features.marks import store
+from gateline.features.marks.model import FeatureMarks, Removal, mark_features
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.kernel.limits import TEXT_LENGTH_MAX
 

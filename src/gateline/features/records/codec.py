@@ -7,13 +7,13 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateline.data import DatasetVersionId
-from gateline.features.calendars import Calendar
-from gateline.features.former import in_todays_form
+from gateline.features.declarations.calendars import Calendar
+from gateline.features.declarations.plan import EventSource, KnownAt, Label
+from gateline.features.declarations.transforms import TRANSFORMS, Transform
+from gateline.features.declarations.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, View, WindowView
 from gateline.features.model import FeatureColumn, FeatureKind, FeatureSet, FeatureSetVersion, FeatureSetVersionId
-from gateline.features.plan import EventSource, KnownAt, Label
+from gateline.features.records.former import in_todays_form
 from gateline.features.rules import refuse
-from gateline.features.transforms import TRANSFORMS, Transform
-from gateline.features.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, View, WindowView
 from gateline.kernel.names import split_version_id
 
 if TYPE_CHECKING:

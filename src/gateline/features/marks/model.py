@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gateline.features.plan import Window
+from gateline.features.declarations.plan import Window
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateline.data import Contract
+    from gateline.features.declarations.plan import EventSource, Part, Plan
     from gateline.features.model import FeatureSet
-    from gateline.features.plan import EventSource, Part, Plan
 
 Origin: TypeAlias = tuple[str, str]
 """Dataset and column."""
@@ -136,7 +136,7 @@ def mark_features(feature_set: FeatureSet, contracts: Mapping[str, Contract]) ->
 
 def _derive(plan: Plan, name: str) -> tuple[frozenset[Origin], list[Any]]:
     """Return the dataset columns that a feature, or a spine column, derives from, and everything that says how."""
-    from gateline.features.expressions import roots
+    from gateline.features.engine.expressions import roots
 
     for part in plan.parts:
         if name in part.outputs:
@@ -151,7 +151,7 @@ def _derive(plan: Plan, name: str) -> tuple[frozenset[Origin], list[Any]]:
 
 
 def _origins(source: EventSource, aliases: Iterable[str], *, with_condition: bool = False) -> frozenset[Origin]:
-    from gateline.features.expressions import roots
+    from gateline.features.engine.expressions import roots
 
     expressions = [source.columns[alias] for alias in aliases]
     if with_condition and source.where is not None:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from gateline.features.derived import with_derived
-from gateline.features.expressions import scan, source_rows
+from gateline.features.engine.derived import with_derived
+from gateline.features.engine.expressions import scan, source_rows
+from gateline.features.engine.point_in_time import compute
 from gateline.features.online.rows import key_text, plain_rows
 from gateline.features.online.sqlite import SqliteOnlineStore
 from gateline.features.online.views import OnlineView, OnlineViews
-from gateline.features.point_in_time import compute
 from gateline.kernel.clock import DAY, SECOND, Instant
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gateline.features.expressions import Table
+    from gateline.features.declarations.plan import EventSource
+    from gateline.features.engine.expressions import Table
     from gateline.features.model import FeatureSet
     from gateline.features.online.store import OnlineStore
-    from gateline.features.plan import EventSource
 
 RELATIVE = 1e-9
 _LATENESS_SECONDS = 4 * DAY // SECOND

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from gateline.features.declarations.plan import Lookup, Plan
+from gateline.features.engine.point_in_time import Prepared, assemble
 from gateline.features.model import Leak, LeakKind
-from gateline.features.plan import Lookup, Plan
-from gateline.features.point_in_time import Prepared, assemble
 from gateline.kernel.clock import SECOND, iso
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gateline.features.plan import Part
+    from gateline.features.declarations.plan import Part
 
     Assemble = Callable[[Plan, Prepared], pl.DataFrame]
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from gateline.features.alignment import total_order
-from gateline.features.windows import gathered
+from gateline.features.engine.alignment import total_order
+from gateline.features.engine.windows import gathered
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from gateline.features.alignment import Aligned
-    from gateline.features.plan import Latest, Lookup
+    from gateline.features.declarations.plan import Latest, Lookup
+    from gateline.features.engine.alignment import Aligned
 
 
 def latest_columns(aligned: Aligned, frame: pl.DataFrame, parts: list[Latest], partition_rows: int) -> list[pl.Series]:

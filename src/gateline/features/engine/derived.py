@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateline.features.calendars import calendar_columns
-from gateline.features.expressions import roots, with_expressions
+from gateline.features.declarations.calendars import calendar_columns
+from gateline.features.engine.expressions import roots, with_expressions
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from gateline.features.plan import Plan
+    from gateline.features.declarations.plan import Plan
 
 
 def aliases_needed(plan: Plan) -> list[str]:

@@ -13,7 +13,7 @@ from gateline.kernel.clock import SECOND
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateline.features.plan import EventSource
+    from gateline.features.declarations.plan import EventSource
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 

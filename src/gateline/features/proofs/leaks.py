@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gateline.features.expressions import INSTANT, roots, scan
+from gateline.features.declarations.plan import EventSource, KnownAt, Plan
+from gateline.features.engine.expressions import INSTANT, roots, scan
+from gateline.features.engine.point_in_time import Prepared, assemble, prepare
 from gateline.features.model import Leak, LeakKind
-from gateline.features.plan import EventSource, KnownAt, Plan
-from gateline.features.point_in_time import Prepared, assemble, prepare
-from gateline.features.trial import tried_leaks
+from gateline.features.proofs.trial import tried_leaks
 from gateline.kernel.clock import MINUTE, iso
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateline.features.expressions import Table
+    from gateline.features.engine.expressions import Table
     from gateline.features.model import FeatureSet
 
 

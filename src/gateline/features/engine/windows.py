@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gateline.features.distinct import KEPT, distinct_count, hashed
-from gateline.features.plan import Aggregate
-from gateline.features.ranges import NO_MOMENTS, merged_moments, range_fold, range_reduce
+from gateline.features.declarations.plan import Aggregate
+from gateline.features.engine.distinct import KEPT, distinct_count, hashed
+from gateline.features.engine.ranges import NO_MOMENTS, merged_moments, range_fold, range_reduce
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateline.features.alignment import Aligned, Positions
-    from gateline.features.plan import Window
+    from gateline.features.declarations.plan import Window
+    from gateline.features.engine.alignment import Aligned, Positions
 
     Numbers: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float64]
     Flags: TypeAlias = npt.NDArray[np.bool_]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, UniqueConstraint, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from gateline.features.view_model import FeatureViewCard, FeatureViewVersion
+from gateline.features.records.model import FeatureViewCard, FeatureViewVersion
 from gateline.kernel.records import Json, Row
 
 if TYPE_CHECKING:

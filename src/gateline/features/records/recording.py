@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateline.features import view_store as store
-from gateline.features.view_model import FeatureViewVersion
-from gateline.features.views import entity_of, view_fingerprint
+from gateline.features.declarations.views import entity_of, view_fingerprint
+from gateline.features.records import views as store
+from gateline.features.records.model import FeatureViewVersion
 from gateline.kernel.names import version_id
 
 if TYPE_CHECKING:
+    from gateline.features.declarations.views import SourcedView
     from gateline.features.model import FeatureSetVersion
-    from gateline.features.views import SourcedView
     from gateline.ledger import Transaction
 
 

@@ -10,16 +10,16 @@ from polars.exceptions import PolarsError
 
 from gateline.data import POLARS_TYPES, ColumnType
 from gateline.features import rules
-from gateline.features.calendars import CalendarFact
+from gateline.features.declarations.calendars import CalendarFact
+from gateline.features.declarations.plan import Aggregate, Lookup, Window
+from gateline.features.engine.windows import window_type
 from gateline.features.model import FeatureColumn, FeatureKind
-from gateline.features.plan import Aggregate, Lookup, Window
-from gateline.features.windows import window_type
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateline.features.plan import EventSource, Part, Plan
+    from gateline.features.declarations.plan import EventSource, Part, Plan
 
     Table: TypeAlias = Path | Sequence[Path]
 

@@ -7,12 +7,12 @@ import statistics
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.distinct import distinct_count, hashed
-from gateline.features.plan import Aggregate, Latest, Lookup, Plan, Window
+from gateline.features.declarations.plan import Aggregate, Latest, Lookup, Plan, Window
+from gateline.features.engine.distinct import distinct_count, hashed
 
 if TYPE_CHECKING:
-    from gateline.features.plan import Part
-    from gateline.features.point_in_time import Prepared
+    from gateline.features.declarations.plan import Part
+    from gateline.features.engine.point_in_time import Prepared
 
     Record = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""View versions and definitions as they are stored and read back."""
