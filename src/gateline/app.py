@@ -14,7 +14,7 @@ import structlog
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
-from gateline.features import FeatureSets, FeatureViews, Marks, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
+from gateline.features import FeatureFits, FeatureSets, FeatureViews, Marks, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
 from gateline.gates import Gates
 from gateline.kernel.clock import HOUR, SECOND, SystemClock
 from gateline.kernel.errors import ConfigurationError, GatelineError, InvalidInput, NotFound
@@ -64,6 +64,7 @@ class App:
     contracts: Contracts
     spool: Spool
     feature_sets: FeatureSets
+    feature_fits: FeatureFits
     marks: Marks
     feature_views: FeatureViews
     online_features: OnlineFeatures
@@ -203,11 +204,15 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
     contracts = Contracts(ledger, access, datasets)
     feature_sets = FeatureSets(ledger, lineage, datasets)
+    feature_fits = FeatureFits(ledger, lineage, feature_sets, datasets)
     online = _online_store(settings)
     feature_views = FeatureViews(ledger, feature_sets, lineage, online)
     online_features = OnlineFeatures(views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=clock)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
-    tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
+    tracking = Tracking(
+        ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version),
+        fit_digest=lambda identity: _fit_digest(feature_fits, identity),
+    )  # fmt: skip
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
     monitoring = Monitoring(ledger, objects, serving)
     parity = Parity(ledger, serving, monitoring, feature_sets=feature_sets, datasets=datasets)
@@ -216,8 +221,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         facts={"parity": lambda policy: parity.facts(policy.parity.endpoint)},
     )  # fmt: skip
     registry = Registry(
-        ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_sets=feature_sets
-    )
+        ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_sets=feature_sets,
+        feature_fits=feature_fits,
+    )  # fmt: skip
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = Pipelines(ledger, objects)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
@@ -238,6 +244,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
         retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets,
+        feature_fits=feature_fits,
         marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
         materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
@@ -264,6 +271,14 @@ def _dataset_digest(datasets: Datasets, version: str) -> str | None:
     """Return the digest of a dataset version, or None when there is none of that id."""
     try:
         return datasets.get(*split_version_id(version)).digest
+    except (InvalidInput, NotFound):
+        return None
+
+
+def _fit_digest(feature_fits: FeatureFits, identity: str) -> str | None:
+    """Return the digest of a fit, or None when there is none of that id."""
+    try:
+        return feature_fits.get(identity).digest
     except (InvalidInput, NotFound):
         return None
 

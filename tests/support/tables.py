@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def declared_tables() -> MetaData:
-    """Return every table that a module called `store` or `…_store` declares."""
-    for module in pkgutil.iter_modules(gateline.__path__):
-        for path in sorted((Path(gateline.__path__[0]) / module.name).glob("*store.py")) if module.ispkg else ():
-            importlib.import_module(f"gateline.{module.name}.{path.stem}")
+    """Return every table that a module of a domain called `store` or `…_store` declares, however deep it stands."""
+    root = Path(gateline.__path__[0])
+    for path in sorted(root.rglob("*store.py")):
+        if "adapters" not in path.relative_to(root).parts:
+            importlib.import_module(".".join(("gateline", *path.relative_to(root).with_suffix("").parts)))
     return Row.metadata
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateline.cli.fits import VERBS
 from gateline.cli.output import ExitCode, client, emit, progress, table
 from gateline.kernel.clock import iso
 from gateline.kernel.errors import Conflict, NotFound
@@ -194,15 +195,17 @@ def materialise(ctx: click.Context, view: str, start: str | None, end: str | Non
 @click.argument("keys", nargs=-1, required=True)
 @click.option("--at", "t", help="Time, ISO 8601 with an offset. [default: now]")
 @click.option("--set", "whole", is_flag=True, help="WANTED is a feature set, not a view.")
+@click.option("--fitted", default="", metavar="FIT", help="Transform the features of the set by this fit, such as NAME@1/fit@2.")
 @click.pass_context
-def read(ctx: click.Context, wanted: str, keys: tuple[str, ...], t: str | None, whole: bool) -> None:
+def read(ctx: click.Context, wanted: str, keys: tuple[str, ...], t: str | None, whole: bool, fitted: str) -> None:
     """Read the features of view WANTED for one entity, given as KEYS `alias=value`; a value is JSON where it is no plain text."""
     from gateline.sdk.online import online_features
 
     pairs = [key.partition("=") for key in keys]
     if wrong := [key for key, (_, sign, _) in zip(keys, pairs, strict=True) if not sign]:
         raise click.UsageError(f"'{wrong[0]}' is not of the form alias=value.")
-    answer = online_features(client(ctx), wanted if whole else [wanted], [{name: _value(text) for name, _, text in pairs}], t)
+    entity = {name: _value(text) for name, _, text in pairs}
+    answer = online_features(client(ctx), wanted if whole else [wanted], [entity], t, fitted=fitted)
     (row,) = answer["rows"]
     features = table([{"feature": name, "value": value} for name, value in row["features"].items()], ["feature", "value"])
     states = table(
@@ -309,28 +312,34 @@ def _value(text: str) -> Any:
 @click.argument("version")
 @click.option("--engine", type=click.Choice(["polars", "spark"]), default="polars", show_default=True, help="What computes the features.")
 @click.option("--out", type=click.Path(dir_okay=False), help="New Parquet file for the rows.")
+@click.option("--fitted", metavar="FIT", help="Transform the features by this fit, such as NAME@1/fit@2.")
 @click.pass_context
-def compute(ctx: click.Context, version: str, engine: str, out: str | None) -> None:
+def compute(ctx: click.Context, version: str, engine: str, out: str | None, fitted: str | None) -> None:
     """Compute VERSION over the data it pins, and tell rows, logical digest and seconds.
 
     Both engines give the same whole numbers and texts; fractions agree to 1e-9 of their size, so that their digests may differ.
     """
     from gateline.data import frame_digest
     from gateline.local.computing import compute_with, write_rows
-    from gateline.sdk.features import feature_set, tables
+    from gateline.sdk.features import feature_fit, feature_set, tables
 
     if out is not None and Path(out).exists():
         raise Conflict(f"The file {out} exists already.", next_step="Choose another name, or remove the file first.")
     connection = client(ctx)
     found = feature_set(connection, version)
+    fit = None if fitted is None else feature_fit(connection, fitted)
+    if fit is not None:
+        fit.check(found.id)
     files = tables(connection, found)
     progress(f"Computing {found.id} with {engine} …")
     started = time.monotonic()
     rows = compute_with(engine, found.definition, files)
+    rows = rows if fit is None else fit.apply(rows, found.id)
     seconds = round(time.monotonic() - started, 2)
     if out is not None:
         write_rows(rows, Path(out))
-    answer = {"id": found.id, "engine": engine, "rows": rows.height, "digest": frame_digest(rows), "seconds": seconds, "out": out}
+    used = {} if fit is None else {"fitted": fit.id}
+    answer = {"id": found.id, "engine": engine, **used, "rows": rows.height, "digest": frame_digest(rows), "seconds": seconds, "out": out}
     text = f"{found.id}: {rows.height:,} rows, digest {answer['digest']}, {seconds} s with {engine}"
     emit(ctx, answer, text + (f", written to {out}" if out is not None else ""))
 
@@ -375,3 +384,7 @@ def export_feast(ctx: click.Context, version: str, folder: str) -> None:
     lines = [f"{found.id}: {folder}", *(f"  {name}: {rows:,} rows" for name, rows in written.rows.items())]
     emit(ctx, {"id": found.id, "folder": folder, "rows": written.rows, "notes": list(written.notes)},
          "\n".join([*lines, *(f"  note: {note}" for note in written.notes)]))  # fmt: skip
+
+
+for _verb in VERBS:
+    group.add_command(_verb)

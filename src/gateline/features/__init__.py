@@ -24,12 +24,14 @@ from gateline.features.model import (
 )
 from gateline.features.online.store import Change, Entry, Extent, Mark, OnlineStore, new_revision
 from gateline.features.records.codec import set_from_dict, version_from_dict
-from gateline.features.records.model import FeatureViewCard, FeatureViewVersion
+from gateline.features.records.model import FeatureFit, FeatureViewCard, FeatureViewVersion
+from gateline.features.records.seals import fit_from_dict, split_fit_id
 
 if TYPE_CHECKING:
     from gateline.features.catalogue import FeatureViews
     from gateline.features.engine.fitted import FittedTransforms, fit, fitted_from_dict
     from gateline.features.engine.point_in_time import compute
+    from gateline.features.fits import FeatureFits
     from gateline.features.marks.model import FeatureMarks
     from gateline.features.marks.service import Marks
     from gateline.features.materialise import Materialisation, Progress
@@ -41,12 +43,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Change", "Entity", "Entry", "EventSource", "Extent",
-    "FeatureColumn", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion", "FeatureSetVersionId", "FeatureSets",
-    "FeatureViewCard", "FeatureViewVersion", "FeatureViews", "FittedTransforms", "Impute", "KnownAt", "Label", "LatestView", "Leak",
-    "LeakKind", "LookupView", "Mark", "Marks", "Materialisation", "OnDemandView", "OnlineFeatures", "OnlineStore", "OrdinalEncode",
-    "ParityReport", "Plan", "Progress", "QuantileClip", "SqliteOnlineStore", "Standardise", "Strategy", "WindowView", "compute",
-    "find_leaks", "fit", "fitted_from_dict", "instant", "new_revision", "replay_parity", "seconds_of", "set_from_dict",
-    "version_from_dict",
+    "FeatureColumn", "FeatureFit", "FeatureFits", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion",
+    "FeatureSetVersionId", "FeatureSets", "FeatureViewCard", "FeatureViewVersion", "FeatureViews", "FittedTransforms", "Impute",
+    "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Marks", "Materialisation", "OnDemandView",
+    "OnlineFeatures", "OnlineStore", "OrdinalEncode", "ParityReport", "Plan", "Progress", "QuantileClip", "SqliteOnlineStore",
+    "Standardise", "Strategy", "WindowView", "compute", "find_leaks", "fit", "fit_from_dict", "fitted_from_dict", "instant",
+    "new_revision", "replay_parity", "seconds_of", "set_from_dict", "split_fit_id", "version_from_dict",
 ]  # fmt: skip
 
 
@@ -63,6 +65,7 @@ _HOMES = {
     "SqliteOnlineStore": "gateline.features.online.sqlite",
     "Progress": "gateline.features.materialise",
     "replay_parity": "gateline.features.proofs.parity",
+    "FeatureFits": "gateline.features.fits",
     "FeatureSets": "gateline.features.service",
     "compute": "gateline.features.engine.point_in_time",
     "find_leaks": "gateline.features.proofs.leaks",

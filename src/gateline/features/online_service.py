@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateline.features.declarations.plan import EventSource
     from gateline.features.model import FeatureSetVersion
     from gateline.features.online.store import OnlineStore
-    from gateline.features.records.model import FeatureViewVersion
+    from gateline.features.records.model import FeatureFit, FeatureViewVersion
     from gateline.features.service import FeatureSets
     from gateline.kernel.clock import Clock
 
@@ -110,17 +110,20 @@ class OnlineFeatures:
         warnings = [card.warning for name in dict.fromkeys(one.name for one in versions) if (card := self.views.card(name)).deprecated]
         return self._read(versions, entities, t) | {"warnings": warnings}
 
-    def read_set(self, version: FeatureSetVersion, entities: Sequence[Values], t: Instant | None = None) -> dict[str, Any]:
+    def read_set(
+        self, version: FeatureSetVersion, entities: Sequence[Values], t: Instant | None = None, *, fitted: FeatureFit | None = None
+    ) -> dict[str, Any]:
         """Return all features of a set for requests, as the model gets them: from views, from the request, and computed on demand.
 
         Args:
             version: The set; its views are read as it declares them, whichever are promoted.
             entities: For each request, spine alias to value: the entity keys of the views, and what other features are made of.
             t: UTC microseconds; None for now.
+            fitted: A fit of the set's transforms, to return the features transformed.
 
         Raises:
             Conflict: a view of the set is not kept online.
-            InvalidInput: aliases are missing or of another type, or `t` is earlier than the store answers for.
+            InvalidInput: aliases are missing or of another type, `t` is earlier than the store answers for, or the fit is of another set.
         """
         answer = self._read(self.views.of_set(version), entities, t)
         plan = version.definition.plan
@@ -132,9 +135,11 @@ class OnlineFeatures:
         found = pl.DataFrame({name: pl.Series([row["features"][name] for row in answer["rows"]], dtype=dtypes[name]) for name in known})
         full = pl.concat([frame, found], how="horizontal") if frame.width and found.width else frame if frame.width else found
         full = with_derived(plan, full) if full.height else full
+        full = full if fitted is None or not full.height else fitted.apply(full, version.id)
         features = full.select(version.definition.features).to_dicts() if full.height else []
         rows = [row | {"features": values} for row, values in zip(answer["rows"], features, strict=True)]
-        return answer | {"rows": rows, "feature_set": version.id, "warnings": self.views.warnings(version.id)}
+        used = {} if fitted is None else {"fitted": fitted.id}
+        return answer | {"rows": rows, "feature_set": version.id, **used, "warnings": self.views.warnings(version.id)}
 
     def freshness(self) -> list[dict[str, Any]]:
         """Return, for each view version kept online, up to when its events are known, and how long ago that was."""

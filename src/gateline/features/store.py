@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from gateline.features.records import fits as fit_store
 from gateline.features.records import views as view_store
 from gateline.features.records.codec import version_from_dict
 from gateline.kernel.records import Json, Row
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from gateline.features.model import FeatureSetVersion
 
 
-TABLES_OF_VIEWS = (
+TABLES_ELSEWHERE = (
     view_store.FeatureViewRow,
     view_store.FeatureViewVersionRow,
     view_store.FeatureViewUseRow,
     view_store.FeatureBackfillRow,
+    fit_store.FeatureFitRow,
 )
-"""The tables of views stand in a file of their own, and belong to the domain like those here."""
+"""These tables stand in files of their own, and belong to the domain like those here."""
 
 
 class FeatureSetVersionRow(Row):

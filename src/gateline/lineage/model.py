@@ -11,7 +11,8 @@ class Node:
     """A thing that has a history.
 
     Attributes:
-        kind: raw_file, dataset_version, feature_set_version, frame, run, gate_run, model_version, endpoint or prediction_segment.
+        kind: raw_file, dataset_version, feature_set_version, feature_fit, frame, run, gate_run, model_version, endpoint or
+            prediction_segment.
         id: Its record id, or its SHA-256 when it is a file.
         label: Words for people; not part of the identity.
     """

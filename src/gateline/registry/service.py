@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateline.access import Access, Principal
     from gateline.data import Datasets, ObjectStore
-    from gateline.features import FeatureSets
+    from gateline.features import FeatureFits, FeatureSets
     from gateline.gates import Gates
     from gateline.ledger import Ledger, Transaction
     from gateline.lineage import Lineage
@@ -45,6 +45,7 @@ class Registry:
         tracking: Knows frozen runs.
         datasets: Knows dataset versions.
         feature_sets: Knows feature set versions.
+        feature_fits: Knows who fitted their transforms.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Registry:
         tracking: Tracking,
         datasets: Datasets,
         feature_sets: FeatureSets,
+        feature_fits: FeatureFits,
     ) -> None:
         self._ledger = ledger
         self._objects = objects
@@ -67,6 +69,7 @@ class Registry:
         self._tracking = tracking
         self._datasets = datasets
         self._feature_sets = feature_sets
+        self._feature_fits = feature_fits
 
     def register(
         self,
@@ -198,8 +201,9 @@ class Registry:
     def contributors(self, version: str) -> frozenset[str] | None:
         """Return who contributed data, features, code or runs to a version; None when lineage names something that has no record."""
         return contributors_of(
-            self.get(version), lineage=self._lineage, tracking=self._tracking, datasets=self._datasets, feature_sets=self._feature_sets
-        )
+            self.get(version), lineage=self._lineage, tracking=self._tracking, datasets=self._datasets, feature_sets=self._feature_sets,
+            feature_fits=self._feature_fits,
+        )  # fmt: skip
 
     def reject(self, tx: Transaction, version: str, reason: str) -> ModelVersion:
         """Turn a version down for good, inside the caller's transaction; again, it changes nothing.

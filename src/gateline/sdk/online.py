@@ -47,6 +47,8 @@ def online_features(
     wanted: str | Sequence[str],
     entities: Sequence[Mapping[str, Any]],
     t: Instant | datetime | str | None = None,
+    *,
+    fitted: str = "",
 ) -> dict[str, Any]:
     """Read features as they are at a time.
 
@@ -55,6 +57,7 @@ def online_features(
         wanted: A feature set (name or id), or a list of views (names for the promoted versions, or ids).
         entities: For each row, alias to value: entity keys, and for a set what its other features are made of.
         t: UTC microseconds, aware datetime or ISO 8601; None for now.
+        fitted: Id of a fit of the set (`flight_delay@1/fit@2`), to read its features transformed.
 
     Returns:
         `rows` (each with `features` by name, and for each view its state `ok`, `stale` or `missing` with the age in seconds), `views`
@@ -63,12 +66,12 @@ def online_features(
     Raises:
         NotFound: a set or view does not exist.
         Conflict: a view is not kept online.
-        InvalidInput: keys do not fit, or `t` is earlier than the store answers for.
+        InvalidInput: keys do not fit, `t` is earlier than the store answers for, or the fit is of another set.
     """
     what = {"feature_set": wanted} if isinstance(wanted, str) else {"views": list(wanted)}
     rows = [{name: _plain(value) for name, value in row.items()} for row in entities]
     at = iso(t) if isinstance(t, int) else _plain(t)
-    answer: dict[str, Any] = client.post("/features/read", json={**what, "entities": rows, "t": at})
+    answer: dict[str, Any] = client.post("/features/read", json={**what, "entities": rows, "t": at, "fitted": fitted})
     for sentence in answer["warnings"]:
         warnings.warn(sentence, FutureWarning, stacklevel=2)
     return answer

@@ -155,6 +155,7 @@ def tracked_run(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     feature_set: Any = None,
+    feature_fit: Any = None,
     seed: int | None = None,
     folder: Path | None = None,
 ) -> Iterator[TrackedRun]:
@@ -171,6 +172,7 @@ def tracked_run(
         params: Parameters; values are logged as text.
         tags: Tags; none may begin with `gateline.`.
         feature_set: The feature set version it uses, as object, JSON or id.
+        feature_fit: The fit of its transforms that it trains with, as object or JSON.
         seed: Its seed.
         folder: The project folder; the current one when not given.
 
@@ -183,7 +185,7 @@ def tracked_run(
         environment = describe_environment(folder or Path.cwd(), seed=seed)
         content = canonical_bytes(environment)
         experiment_id = experiment_id_of(mlflow, experiment)
-        labels = {**_tags(environment, content, feature_set), **(tags or {})}
+        labels = {**_tags(environment, content, feature_set, feature_fit), **(tags or {})}
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=labels)
         run = TrackedRun(mlflow, active.info.run_id, experiment_id, address, environment)
         status = "FAILED"
@@ -198,7 +200,7 @@ def tracked_run(
             mlflow.end_run(status)
 
 
-def _tags(environment: dict[str, Any], content: bytes, feature_set: Any) -> dict[str, str]:
+def _tags(environment: dict[str, Any], content: bytes, feature_set: Any, feature_fit: Any) -> dict[str, str]:
     """Return what people search runs by; the whole environment is an artifact."""
     code = environment["code"]
     found = {
@@ -216,6 +218,8 @@ def _tags(environment: dict[str, Any], content: bytes, feature_set: Any) -> dict
         found["feature_set"] = feature_set
     elif feature_set is not None:
         found |= {"feature_set": str(field_of(feature_set, "id")), "feature_set.digest": str(field_of(feature_set, "digest"))}
+    if feature_fit is not None:
+        found |= {"feature_fit": str(field_of(feature_fit, "id")), "feature_fit.digest": str(field_of(feature_fit, "digest"))}
     return found
 
 

@@ -15,6 +15,8 @@ ENVIRONMENT_FILE = "environment.json"
 COMMIT_TAG = "mlflow.source.git.commit"
 DATASET_VERSION_TAG = "gateline.dataset_version"
 DATASET_SHA256_TAG = "gateline.sha256"
+FIT_TAG = "feature_fit"
+FIT_DIGEST_TAG = "feature_fit.digest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

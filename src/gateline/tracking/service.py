@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateline.kernel.errors import IntegrityFailure, NotFound
 from gateline.lineage import Node
 from gateline.tracking import rules
-from gateline.tracking.model import RunFacts, RunSnapshot, RunSource, run_digest, snapshot_from, snapshot_of
+from gateline.tracking.model import FIT_DIGEST_TAG, FIT_TAG, RunFacts, RunSnapshot, RunSource, run_digest, snapshot_from, snapshot_of
 from gateline.tracking.store import RunSnapshotRow, frozen_among
 
 if TYPE_CHECKING:
@@ -27,15 +27,23 @@ class Tracking:
         lineage: Learns which dataset versions a run read.
         dataset_digest: Tells the digest of a dataset version by id, None when there is none. A run that names a version under
             another digest is not frozen. Without it claims are taken as they are.
+        fit_digest: The same for the fit of a feature set that a run was trained with, which its tag `feature_fit` names.
     """
 
     def __init__(
-        self, ledger: Ledger, source: RunSource, lineage: Lineage, *, dataset_digest: Callable[[str], str | None] | None = None
+        self,
+        ledger: Ledger,
+        source: RunSource,
+        lineage: Lineage,
+        *,
+        dataset_digest: Callable[[str], str | None] | None = None,
+        fit_digest: Callable[[str], str | None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._source = source
         self._lineage = lineage
         self._dataset_digest = dataset_digest
+        self._fit_digest = fit_digest
 
     def freeze(self, actor: str, run_id: str) -> RunSnapshot:
         """Freeze a finished run: its facts and the digest of each of its files go into records; its files are sealed from then on.
@@ -45,7 +53,8 @@ class Tracking:
         Raises:
             NotFound: MLflow has no such run.
             Conflict: the run is not finished.
-            IntegrityFailure: an input names a dataset version that does not exist or has another digest.
+            IntegrityFailure: an input names a dataset version, or a tag the fit of a feature set, that does not exist or has another
+                digest.
             Unavailable: MLflow is still loading.
         """
         existing = self.find(run_id)
@@ -57,6 +66,7 @@ class Tracking:
             if refusal is not None:
                 raise refusal
             self._check_inputs(facts)
+            self._check_fit(facts)
             return self._store(actor, facts)
 
     def _store(self, actor: str, facts: RunFacts) -> RunSnapshot:
@@ -72,6 +82,8 @@ class Tracking:
             node = Node(kind="run", id=facts.run_id, label=facts.name)
             for version in sorted({one.version for one in facts.inputs if one.version}):
                 self._lineage.link(tx, Node(kind="dataset_version", id=version, label=version), node, "read_by")
+            if fit := facts.tags.get(FIT_TAG):
+                self._lineage.link(tx, Node(kind="feature_fit", id=fit, label=fit), node, "transformed_by")
             return snapshot
 
     def _check_inputs(self, facts: RunFacts) -> None:
@@ -85,6 +97,19 @@ class Tracking:
                     next_step="Run the training again on the registered dataset version.",
                     facts={"run_id": facts.run_id, "dataset_version": one.version},
                 )
+
+    def _check_fit(self, facts: RunFacts) -> None:
+        fit = facts.tags.get(FIT_TAG)
+        if not fit or self._fit_digest is None:
+            return
+        claimed, recorded = facts.tags.get(FIT_DIGEST_TAG), self._fit_digest(fit)
+        if recorded is None or claimed != recorded:
+            raise IntegrityFailure(
+                f"Run {facts.run_id} says it was trained with fit {fit} of digest {claimed or '(none given)'}; "
+                f"the record says {recorded or 'there is no such fit'}.",
+                next_step="Run the training again with a recorded fit: tracked_run(…, feature_fit=…).",
+                facts={"run_id": facts.run_id, "fit": fit},
+            )
 
     def find(self, run_id: str) -> RunSnapshot | None:
         """Return the snapshot of a run, or None when it was never frozen."""

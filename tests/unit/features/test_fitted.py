@@ -151,7 +151,7 @@ def test_rows_of_another_kind_are_refused_when_applied():
     fitted = fit([Standardise("temp")], frame([(1.0, 1, "UA", True)]))
     with pytest.raises(InvalidInput, match="feature 'temp' is not in the rows"):
         fitted.apply(pl.DataFrame({"count": [1]}))
-    with pytest.raises(InvalidInput, match="needs numbers, not String"):
+    with pytest.raises(InvalidInput, match="feature 'temp' is string, and was float64 when they were fitted"):
         fitted.apply(pl.DataFrame({"temp": ["warm"]}))
 
 

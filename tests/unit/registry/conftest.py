@@ -9,7 +9,7 @@ import pytest
 
 from gateline.access import Access, Principal, PrincipalKind, Role
 from gateline.data import Datasets, Tables
-from gateline.features import EventSource, FeatureSet, FeatureSets, Label
+from gateline.features import EventSource, FeatureFits, FeatureSet, FeatureSets, Label
 from gateline.gates import GateRun, Policy, parse_policy
 from gateline.kernel.clock import DAY
 from gateline.registry import ModelVersion, Registry
@@ -62,11 +62,12 @@ class Shop(World):
         self.access = Access(ledger, home)
         self.datasets = Datasets(ledger, self.objects, self.lineage, Tables(str(home / "tables"), cache=home / "cache"))
         self.feature_sets = FeatureSets(ledger, self.lineage, self.datasets)
+        self.feature_fits = FeatureFits(ledger, self.lineage, self.feature_sets, self.datasets)
         self.runs = Runs()
         self.tracking = Tracking(ledger, self.runs, self.lineage)
         self.registry = Registry(
             ledger, self.objects, self.lineage, access=self.access, gates=self.gates, tracking=self.tracking, datasets=self.datasets,
-            feature_sets=self.feature_sets,
+            feature_sets=self.feature_sets, feature_fits=self.feature_fits,
         )  # fmt: skip
         self.dataset = self.datasets.register(
             "data-engineer", "flights", file=self.objects.put_bytes(CSV).sha256, format="csv", source="made by a test", licence="CC0-1.0"

@@ -27,7 +27,7 @@ INSTANT = pl.Datetime("us", "UTC")
 LABEL = "__label"
 LABEL_AT = "__label_available_at"
 
-_FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
+FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
 _FACT_TYPES: Mapping[CalendarFact, pl.DataType] = {
     **dict.fromkeys(CalendarFact, pl.Int64()),
     **dict.fromkeys((CalendarFact.IS_WEEKEND, CalendarFact.IS_HOLIDAY), pl.Boolean()),
@@ -158,7 +158,7 @@ class _Check:
         dtype = self.features[name]
         categorical = name in self.plan.categorical or dtype == pl.String
         kind = FeatureKind.CATEGORICAL if categorical else FeatureKind.NUMERIC
-        return FeatureColumn(name=name, dtype=_FEATURE_TYPES[dtype], kind=kind)
+        return FeatureColumn(name=name, dtype=FEATURE_TYPES[dtype], kind=kind)
 
     def _type(self, where: str, sql: str, schema: Schema, what: str) -> pl.DataType | None:
         """Return the type of an expression, or note why it has none."""
@@ -229,7 +229,7 @@ class _Check:
         return window_type(part, dtype) if not what else pl.Float64()
 
     def _feature(self, name: str, dtype: pl.DataType) -> None:
-        if dtype not in _FEATURE_TYPES:
+        if dtype not in FEATURE_TYPES:
             self.mistakes.append(f"feature '{name}' is {dtype}; a feature is a number, a boolean or a text")
         self.features[name] = dtype
 

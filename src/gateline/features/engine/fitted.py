@@ -1,7 +1,7 @@
 """Transforms whose parameters are learned from training rows: fitted once, immutable, applied alike to one row and to a table.
 
-What is fitted is pinned to the digest of the rows it was fitted on. Sums are exact before their one rounding (`math.fsum`), so that the
-parameters have the same bits whatever the order of the rows.
+What is fitted is pinned to the digest of the rows it was fitted on. Sums are exact before their one rounding (`math.fsum`), and a zero has
+no sign, so that the parameters have the same bits whatever the order of the rows. NaN and infinity count as missing, as everywhere.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import polars as pl
 
 from gateline.data import frame_digest
 from gateline.features.declarations.transforms import TRANSFORMS, Impute, OrdinalEncode, QuantileClip, Standardise, Strategy, Transform
+from gateline.features.engine.expressions import FEATURE_TYPES, typed
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 
@@ -32,12 +33,14 @@ class FittedTransforms:
     Attributes:
         transforms: The declarations, in the order in which they are applied.
         parameters: What was learned for each, JSON-able.
+        types: Feature to its type before the first transform: int64, float64, boolean or string.
         rows: Number of rows it was fitted on.
         rows_digest: Logical digest of the columns it was fitted on; see `gateline.data.frame_digest`.
     """
 
     transforms: tuple[Transform, ...]
     parameters: tuple[Parameters, ...]
+    types: Mapping[str, str]
     rows: int
     rows_digest: str
 
@@ -50,18 +53,21 @@ class FittedTransforms:
         """Return the fields for JSON; `fitted_from_dict` reads them back."""
         return {
             "transforms": [one.as_dict() for one in self.transforms], "parameters": [dict(one) for one in self.parameters],
-            "rows": self.rows, "rows_digest": self.rows_digest,
+            "types": dict(self.types), "rows": self.rows, "rows_digest": self.rows_digest,
         }  # fmt: skip
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with each transformed feature in place of the feature itself; every row depends on itself alone.
 
+        A result too large for a fraction of 64 bits is missing.
+
         Raises:
-            InvalidInput: a feature is missing, or of another kind than it was fitted on.
+            InvalidInput: features are missing, or of another type than they were fitted on; all are named.
         """
-        _refuse([mistake for one in dict.fromkeys(one.feature for one in self.transforms) for mistake in _missing(one, frame)])
+        frame = _typed(frame, list(self.types))
+        _refuse(list(_type_mistakes(self.types, frame)))
+        frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name, dtype in self.types.items() if dtype == "float64")
         for transform, learned in zip(self.transforms, self.parameters, strict=True):
-            _refuse(list(_kind_mistakes(transform, frame.schema[transform.feature])))
             frame = frame.with_columns(_applied(transform, learned, frame.schema[transform.feature]).alias(transform.feature))
         return frame
 
@@ -74,18 +80,21 @@ def fit(transforms: Sequence[Transform], frame: pl.DataFrame) -> FittedTransform
         frame: Training rows, as `compute` returns them.
 
     Raises:
-        InvalidInput: a feature is missing, has no values, or is not of the kind that its transform needs; all are named.
+        InvalidInput: a feature is missing, has no values or too large ones, or is not of the kind that its transform needs.
     """
     names = list(dict.fromkeys(one.feature for one in transforms))
-    _refuse([mistake for name in names for mistake in _missing(name, frame)])
+    frame = _typed(frame, names)
+    _refuse([f"'{name}' is {frame.schema[name]}, which no feature is" for name in names if frame.schema[name] not in FEATURE_TYPES])
+    types = {name: FEATURE_TYPES[frame.schema[name]] for name in names}
     pinned, rows = frame_digest(frame.select(names)), frame.height
     parameters: list[Parameters] = []
     for transform in transforms:
         values = frame[transform.feature]
         _refuse([*_kind_mistakes(transform, values.dtype), *_empty(transform, values)])
         parameters.append(_learned(transform, values))
+        _refuse(list(_too_large(transform, parameters[-1])))
         frame = frame.with_columns(_applied(transform, parameters[-1], values.dtype).alias(transform.feature))
-    return FittedTransforms(transforms=tuple(transforms), parameters=tuple(parameters), rows=rows, rows_digest=pinned)
+    return FittedTransforms(transforms=tuple(transforms), parameters=tuple(parameters), types=types, rows=rows, rows_digest=pinned)
 
 
 def fitted_from_dict(content: Mapping[str, Any]) -> FittedTransforms:
@@ -99,20 +108,23 @@ def fitted_from_dict(content: Mapping[str, Any]) -> FittedTransforms:
             TRANSFORMS[raw["kind"]](**{name: value for name, value in raw.items() if name != "kind"}) for raw in content["transforms"]
         )
         parameters = tuple(dict(one) for one in content["parameters"])
+        types = {str(name): str(dtype) for name, dtype in dict(content["types"]).items()}
         rows, pinned = int(content["rows"]), str(content["rows_digest"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"These are no fitted transforms: {error!r}.") from error
     if len(transforms) != len(parameters):
         raise InvalidInput(f"{len(transforms)} transforms come with the parameters of {len(parameters)}.")
-    return FittedTransforms(transforms=transforms, parameters=parameters, rows=rows, rows_digest=pinned)
+    return FittedTransforms(transforms=transforms, parameters=parameters, types=types, rows=rows, rows_digest=pinned)
 
 
 def _learned(transform: Transform, values: pl.Series) -> Parameters:
     known = values.drop_nulls()
+    if known.dtype.is_float():
+        known += 0.0  # which takes the sign of a zero away: equal values may come in any order
     match transform:
         case Standardise():
             mean, spread = _moments(known)
-            return {"mean": mean, "scale": 1.0 / (spread or 1.0)}
+            return {"mean": mean, "scale": 1.0 / (spread or 1.0) if spread < math.inf else spread}
         case QuantileClip():
             low, high = (known.quantile(one, interpolation="linear") for one in (transform.low, transform.high))
             return {"low": low, "high": high}
@@ -129,10 +141,15 @@ def _learned(transform: Transform, values: pl.Series) -> Parameters:
 
 
 def _moments(values: pl.Series) -> tuple[float, float]:
-    """Return mean and standard deviation (dividing by n)."""
+    """Return mean and standard deviation (dividing by n); infinite where a sum leaves the range of fractions."""
     numbers = values.cast(pl.Float64).to_list()
-    mean = math.fsum(numbers) / len(numbers)
-    return mean, math.sqrt(math.fsum((np.asarray(numbers) - mean) ** 2) / len(numbers))
+    try:
+        mean = math.fsum(numbers) / len(numbers)
+        with np.errstate(over="ignore"):
+            squares = (np.asarray(numbers) - mean) ** 2
+        return mean, math.sqrt(math.fsum(squares) / len(numbers))
+    except OverflowError:
+        return math.inf, math.inf
 
 
 def _applied(transform: Transform, learned: Parameters, dtype: pl.DataType) -> pl.Expr:
@@ -140,7 +157,7 @@ def _applied(transform: Transform, learned: Parameters, dtype: pl.DataType) -> p
     match transform:
         case Standardise():
             # Never divided: Polars divides a table by a number in another way than one row, which differs in the last bit.
-            return (column.cast(pl.Float64) - float(learned["mean"])) * float(learned["scale"])
+            return typed((column.cast(pl.Float64) - float(learned["mean"])) * float(learned["scale"]), pl.Float64())
         case QuantileClip():
             return column.cast(pl.Float64).clip(learned["low"], learned["high"])
         case OrdinalEncode():
@@ -178,9 +195,24 @@ def _empty(transform: Transform, values: pl.Series) -> Iterator[str]:
         yield f"{transform.kind} of '{transform.feature}' meets {count:,} categories; at most {CATEGORIES_MAX:,} are kept"
 
 
-def _missing(feature: str, frame: pl.DataFrame) -> Iterator[str]:
-    if feature not in frame.columns:
-        yield f"feature '{feature}' is not in the rows"
+def _too_large(transform: Transform, learned: Parameters) -> Iterator[str]:
+    """Yield why what was learned is no number that can be used."""
+    if any(isinstance(value, float) and not math.isfinite(value) for value in learned.values()):
+        yield f"{transform.kind} of '{transform.feature}' learned {dict(learned)}: the values are too large, or too close to each other"
+
+
+def _typed(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return the frame with features in the types that features have, where these can be had without loss; NaN and infinity are missing."""
+    _refuse([f"feature '{name}' is not in the rows" for name in names if name not in frame.columns])
+    return frame.with_columns(typed(pl.col(name), frame.schema[name]) for name in names)
+
+
+def _type_mistakes(types: Mapping[str, str], frame: pl.DataFrame) -> Iterator[str]:
+    """Yield which features are not what they were when the transforms were fitted; whole numbers do for fractions."""
+    for name, dtype in types.items():
+        found = FEATURE_TYPES.get(frame.schema[name], str(frame.schema[name]))
+        if found != dtype and (found, dtype) != ("int64", "float64"):
+            yield f"feature '{name}' is {found}, and was {dtype} when they were fitted"
 
 
 def _refuse(mistakes: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -93,10 +94,11 @@ def _int(value: Any) -> int:
     return value
 
 
-def _float(value: Any) -> float:
+def _float(value: Any) -> float | None:
+    """Return a fraction; NaN and infinity, and what is too large for one, count as missing."""
     if type(value) not in {int, float}:
         raise TypeError(f"{value!r} is no number")
-    return float(value)
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
 from gateline.features import set_from_dict
+from gateline.kernel.clock import parse_iso
 from gateline.server.security import Application, Caller, permission
 
 router = APIRouter(prefix="/feature-sets", tags=["feature sets"])
@@ -20,6 +21,16 @@ class FeatureSetRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     definition: dict[str, Any]
+    dataset_versions: dict[str, Annotated[int, Field(ge=1)]] = {}
+
+
+class FitRequest(BaseModel):
+    """Which rows to learn from: `start <= t < end`, ISO 8601 with an offset; and dataset versions where the pinned are not wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: str | None = None
+    end: str | None = None
     dataset_versions: dict[str, Annotated[int, Field(ge=1)]] = {}
 
 
@@ -63,3 +74,28 @@ def check_feature_set_version(
     found = app.feature_sets.get(name, version)
     leaks = app.feature_sets.check(found, seed=seed, rows=rows)
     return {"id": found.id, "seed": seed, "rows": rows, "leaks": [leak.as_dict() for leak in leaks]}
+
+
+@router.post("/{name}/versions/{version}/fits", status_code=201, openapi_extra=permission(Permission.FEATURE_WRITE))
+def fit_feature_set_version(name: str, version: int, body: FitRequest, app: Application, caller: Caller) -> dict[str, Any]:
+    """Fit the transforms of a version to its rows; the same rows of the same data return the fit that was made before."""
+    start, end = (None if text is None else parse_iso(text) for text in (body.start, body.end))
+    return app.feature_fits.fit(caller.name, name, version, start=start, end=end, dataset_versions=body.dataset_versions).as_dict()
+
+
+@router.get("/{name}/versions/{version}/fits", openapi_extra=permission(Permission.FEATURE_READ))
+def list_fits(name: str, version: int, app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
+    """List the fits of a version, oldest first."""
+    return [fit.as_dict() for fit in app.feature_fits.list(name, version)]
+
+
+@router.get("/{name}/versions/{version}/fits/latest", openapi_extra=permission(Permission.FEATURE_READ))
+def show_latest_fit(name: str, version: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+    """Show the newest fit of a version, held against its digest and the ledger."""
+    return app.feature_fits.verify(app.feature_fits.latest(name, version).id).as_dict()
+
+
+@router.get("/{name}/versions/{version}/fits/{number}", openapi_extra=permission(Permission.FEATURE_READ))
+def show_fit(name: str, version: int, number: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+    """Show a fit with its parameters, held against its digest and the ledger."""
+    return app.feature_fits.verify(f"{name}@{version}/fit@{number}").as_dict()

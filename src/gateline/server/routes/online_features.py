@@ -30,11 +30,12 @@ class EventsRequest(BaseModel):
 
 
 class ReadRequest(BaseModel):
-    """Which features, of whom, and when: a feature set, or views; `t` is now when it is not given."""
+    """Which features, of whom, and when: a feature set, or views; `t` is now when it is not given. `fitted` is a fit of the set."""
 
     model_config = ConfigDict(extra="forbid")
 
     feature_set: str = ""
+    fitted: str = ""
     views: list[str] = []
     entities: Annotated[list[dict[str, Any]], Field(max_length=FEATURE_ROWS_MAX)]
     t: str | None = None
@@ -72,11 +73,14 @@ def read_features(body: ReadRequest, app: Application, caller: Caller) -> dict[s
     """Read the features of entities as they are at a time, with their age, and which are missing or stale."""
     if bool(body.feature_set) == bool(body.views):
         raise InvalidInput("Name either a feature_set or views.")
+    if body.fitted and body.views:
+        raise InvalidInput("A fit is of a feature set, not of views.", next_step="Name the feature_set, or leave `fitted` out.")
     t = None if body.t is None else parse_iso(body.t)
     if body.views:
         return app.online_features.read_views(body.views, body.entities, t)
     name, number = split_version_id(body.feature_set) if "@" in body.feature_set else (body.feature_set, None)
-    return app.online_features.read_set(app.feature_sets.get(name, number), body.entities, t)
+    fitted = app.feature_fits.get(body.fitted) if body.fitted else None
+    return app.online_features.read_set(app.feature_sets.get(name, number), body.entities, t, fitted=fitted)
 
 
 @router.get("/freshness", openapi_extra=permission(Permission.FEATURE_READ))
