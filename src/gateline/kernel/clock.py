@@ -71,7 +71,7 @@ def parse_iso(text: str) -> Instant:
     1356998400000000
 
     Raises:
-        InvalidInput: the text is no timestamp, or says no offset.
+        InvalidInput: the text is no timestamp, says no offset, or lies outside the years 1 to 9999 in UTC.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -79,4 +79,7 @@ def parse_iso(text: str) -> Instant:
         raise InvalidInput(f"'{text}' is not an ISO 8601 timestamp.", next_step="Write it as 2013-01-01T05:00:00Z.") from error
     if moment.tzinfo is None:
         raise InvalidInput(f"The timestamp '{text}' names no offset.", next_step="Add Z or an offset such as -05:00.")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    try:
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+    except OverflowError as error:
+        raise InvalidInput(f"The timestamp '{text}' lies outside the years 1 to 9999 in UTC.", next_step="Write another one.") from error

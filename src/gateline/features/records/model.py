@@ -127,8 +127,8 @@ class FeatureFit:
     @property
     def window(self) -> str:
         """The window in words."""
-        words = [f"from {iso(self.start)}" if self.start is not None else "", f"until {iso(self.end)}" if self.end is not None else ""]
-        return " ".join(word for word in words if word) or "all rows"
+        words = [f"{word} {iso(at).replace('.000000', '')}" for word, at in (("from", self.start), ("until", self.end)) if at is not None]
+        return " ".join(words) or "all rows"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON; `fit_from_dict` reads them back."""

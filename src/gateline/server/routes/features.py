@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
@@ -14,6 +14,8 @@ from gateline.server.security import Application, Caller, permission
 
 router = APIRouter(prefix="/feature-sets", tags=["feature sets"])
 
+Number = Annotated[int, Path(lt=1 << 63)]
+
 
 class FeatureSetRequest(BaseModel):
     """A feature set as `FeatureSet.as_dict` writes it, and dataset versions to pin where the newest is not wanted."""
@@ -21,7 +23,7 @@ class FeatureSetRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     definition: dict[str, Any]
-    dataset_versions: dict[str, Annotated[int, Field(ge=1)]] = {}
+    dataset_versions: dict[str, Annotated[int, Field(ge=1, lt=1 << 63)]] = {}
 
 
 class FitRequest(BaseModel):
@@ -31,7 +33,7 @@ class FitRequest(BaseModel):
 
     start: str | None = None
     end: str | None = None
-    dataset_versions: dict[str, Annotated[int, Field(ge=1)]] = {}
+    dataset_versions: dict[str, Annotated[int, Field(ge=1, lt=1 << 63)]] = {}
 
 
 @router.post("", status_code=201, openapi_extra=permission(Permission.FEATURE_WRITE))
@@ -56,7 +58,7 @@ def list_feature_set_versions(name: str, app: Application, caller: Caller) -> li
 
 
 @router.get("/{name}/versions/{version}", openapi_extra=permission(Permission.FEATURE_READ))
-def show_feature_set_version(name: str, version: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+def show_feature_set_version(name: str, version: Number, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
     """Show a version with its definition, features and pinned dataset versions."""
     return app.feature_sets.get(name, version).as_dict()
 
@@ -64,7 +66,7 @@ def show_feature_set_version(name: str, version: int, app: Application, caller: 
 @router.post("/{name}/versions/{version}/check", openapi_extra=permission(Permission.FEATURE_READ))
 def check_feature_set_version(
     name: str,
-    version: int,
+    version: Number,
     app: Application,
     caller: Caller,  # noqa: ARG001 - the caller is checked
     seed: int = 0,
@@ -77,25 +79,25 @@ def check_feature_set_version(
 
 
 @router.post("/{name}/versions/{version}/fits", status_code=201, openapi_extra=permission(Permission.FEATURE_WRITE))
-def fit_feature_set_version(name: str, version: int, body: FitRequest, app: Application, caller: Caller) -> dict[str, Any]:
+def fit_feature_set_version(name: str, version: Number, body: FitRequest, app: Application, caller: Caller) -> dict[str, Any]:
     """Fit the transforms of a version to its rows; the same rows of the same data return the fit that was made before."""
     start, end = (None if text is None else parse_iso(text) for text in (body.start, body.end))
     return app.feature_fits.fit(caller.name, name, version, start=start, end=end, dataset_versions=body.dataset_versions).as_dict()
 
 
 @router.get("/{name}/versions/{version}/fits", openapi_extra=permission(Permission.FEATURE_READ))
-def list_fits(name: str, version: int, app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
+def list_fits(name: str, version: Number, app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
     """List the fits of a version, oldest first."""
     return [fit.as_dict() for fit in app.feature_fits.list(name, version)]
 
 
 @router.get("/{name}/versions/{version}/fits/latest", openapi_extra=permission(Permission.FEATURE_READ))
-def show_latest_fit(name: str, version: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+def show_latest_fit(name: str, version: Number, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
     """Show the newest fit of a version, held against its digest and the ledger."""
     return app.feature_fits.verify(app.feature_fits.latest(name, version).id).as_dict()
 
 
 @router.get("/{name}/versions/{version}/fits/{number}", openapi_extra=permission(Permission.FEATURE_READ))
-def show_fit(name: str, version: int, number: int, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+def show_fit(name: str, version: Number, number: Number, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
     """Show a fit with its parameters, held against its digest and the ledger."""
     return app.feature_fits.verify(f"{name}@{version}/fit@{number}").as_dict()

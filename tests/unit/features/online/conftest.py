@@ -11,15 +11,20 @@ from gateline.data import Datasets, ObjectStore, Tables
 from gateline.features import (
     Aggregation,
     EventSource,
+    FeatureFits,
     FeatureSet,
     FeatureSets,
     FeatureViews,
+    Impute,
     LatestView,
     LookupView,
     Materialisation,
     OnDemandView,
     OnlineFeatures,
+    OrdinalEncode,
+    QuantileClip,
     SqliteOnlineStore,
+    Standardise,
     WindowView,
     instant,
 )
@@ -54,6 +59,14 @@ SHOPPING = FeatureSet(
     ),
     columns=("amount",),
 )  # fmt: skip
+FITTED = replace(
+    SHOPPING,
+    columns=("amount", "shop"),
+    fitted=(
+        Impute("last_amount"), Standardise("last_amount"), QuantileClip("amount", low=0.25, high=0.75), OrdinalEncode("shop"),
+        Impute("share", strategy="mean"),
+    ),
+)  # fmt: skip
 PAID = """id,shop,amount,paid,known
 1,a,5,2013-01-01T10:00:00Z,2013-01-01T10:05:00Z
 2,a,7,2013-01-01T10:30:00Z,2013-01-01T10:30:00Z
@@ -78,6 +91,7 @@ class Shop:
         self.objects = ObjectStore(home / "objects")
         self.datasets = Datasets(ledger, self.objects, self.lineage, Tables(str(home / "tables"), cache=home / "cache"))
         self.feature_sets = FeatureSets(ledger, self.lineage, self.datasets)
+        self.fits = FeatureFits(ledger, self.lineage, self.feature_sets, self.datasets)
         self.store = SqliteOnlineStore(home / "online.db")
         self.views = FeatureViews(ledger, self.feature_sets, self.lineage, self.store)
         self.online = OnlineFeatures(
