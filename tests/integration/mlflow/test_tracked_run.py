@@ -173,6 +173,16 @@ def test_a_run_that_claims_another_digest_of_a_dataset_is_not_frozen(served, cli
     assert known.freeze("developer", run.run_id).inputs[0].version == "flights@1"
 
 
+def test_a_run_names_the_fit_it_was_trained_with_and_a_fit_that_is_not_on_record_is_refused(served, client):
+    fit = {"id": "flight_delay@1/fit@2", "digest": "ef" * 32}
+    with tracked_run(client, experiment="flight-delay", name="fitted", feature_fit=fit) as run:
+        pass
+    tags = served.tracking.read(run.run_id).tags
+    assert (tags["feature_fit"], tags["feature_fit.digest"]) == (fit["id"], fit["digest"])
+    with pytest.raises(IntegrityFailure, match="there is no such fit"):
+        served.tracking.freeze("developer", run.run_id)
+
+
 def test_a_whole_run_takes_few_requests(client, booster, datasets, monkeypatch):
     from gateline.adapters.mlflow.asgi import Gate
 

@@ -31,7 +31,11 @@ TRANSFORMS = (
 )
 rows = st.lists(
     st.tuples(
-        st.one_of(st.none(), st.floats(-1e6, 1e6)),
+        st.one_of(
+            st.none(),
+            st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-200),
+            st.sampled_from([float("nan"), float("inf"), float("-inf"), 0.0, -0.0]),
+        ),
         st.one_of(st.none(), st.integers(-1000, 1000)),
         st.one_of(st.none(), st.sampled_from(["AA", "UA", "é"])),
         st.one_of(st.none(), st.booleans()),
@@ -90,9 +94,10 @@ def test_a_category_that_was_not_seen_has_a_number_of_its_own():
     assert fitted.apply(frame([(1.0, 1, "ZZ", True), (1.0, 1, None, True)]))["carrier"].to_list() == [-7, None]
 
 
-def test_a_constant_feature_becomes_zero():
-    training = frame([(3.0, 1, "UA", True)] * 3)
-    assert fit([Standardise("temp")], training).apply(training)["temp"].to_list() == [0.0] * 3
+@given(st.floats(-1e300, 1e300), st.integers(1, 60))
+def test_a_constant_feature_becomes_zero(value, count):
+    training = frame([(value, 1, "UA", True)] * count)
+    assert fit([Standardise("temp")], training).apply(training)["temp"].to_list() == [0.0] * count
 
 
 def test_transforms_of_a_feature_follow_one_another():
@@ -147,6 +152,53 @@ def test_what_cannot_be_fitted_is_refused_in_words(transforms, words):
     assert words in error.value.message
 
 
+def test_nan_and_infinity_count_as_missing():
+    strange = frame([(value, 1, "UA", True) for value in (1.0, float("nan"), 3.0, float("inf"), float("-inf"))])
+    fitted = fit([Standardise("temp"), Impute("temp", strategy="constant", value=9.0)], strange)
+    assert fitted.parameters[0]["mean"] == 2.0
+    assert fitted.apply(strange)["temp"].to_list() == [-1.0, 9.0, 1.0, 9.0, 9.0]
+    plain = fit(
+        [Standardise("temp"), Impute("temp", strategy="constant", value=9.0)],
+        strange.with_columns(temp=pl.Series([1.0, None, 3.0, None, None])),
+    )
+    assert plain.digest == fitted.digest
+
+
+@pytest.mark.parametrize("values", [(1.7e308, 1.7e308, 1e300), (5e-324, 0.0)], ids=str)
+def test_values_whose_spread_cannot_be_written_are_refused(values):
+    with pytest.raises(InvalidInput, match=r"standardise of 'temp' learned .* too large, or too close"):
+        fit([Standardise("temp")], frame([(value, 1, "UA", True) for value in values]))
+
+
+@pytest.mark.parametrize("values", [(1e200, 3e200), (1e-200, 3e-200), (1e308, -1e308)], ids=str)
+def test_large_and_small_values_are_standardised_as_others_are(values):
+    fitted = fit([Standardise("temp")], frame([(value, 1, "UA", True) for value in values]))
+    found = fitted.apply(frame([(value, 1, "UA", True) for value in values]))["temp"].to_list()
+    assert [abs(value) for value in found] == pytest.approx([1.0, 1.0], rel=1e-12)
+
+
+def test_a_result_that_is_too_large_is_missing():
+    fitted = fit([Standardise("temp")], frame([(1e-100, 1, "UA", True), (2e-100, 1, "UA", True)]))
+    assert fitted.apply(frame([(1e300, 1, "UA", True)]))["temp"].to_list() == [None]
+
+
+def test_zeros_of_either_sign_teach_the_same():
+    zeros = frame([(0.0, 1, "UA", True), (-0.0, 1, "UA", True)])
+    for transform in (Impute("temp", strategy="most_frequent"), Impute("temp"), Standardise("temp"), QuantileClip("temp")):
+        assert fit([transform], zeros).digest == fit([transform], zeros.reverse()).digest
+
+
+def test_whole_numbers_do_for_fractions_and_narrow_types_for_wide_ones():
+    fitted = fit([Standardise("temp"), OrdinalEncode("count")], frame([(1.0, 1, "UA", True), (3.0, 2, "UA", True)]))
+    assert fitted.types == {"temp": "float64", "count": "int64"}
+    narrow = pl.DataFrame({"temp": [3], "count": [2]}, schema={"temp": pl.Int16, "count": pl.Int8})
+    assert fitted.apply(narrow).to_dicts() == [{"temp": 1.0, "count": 1}]
+    with pytest.raises(InvalidInput, match="feature 'count' is float64, and was int64 when they were fitted"):
+        fitted.apply(pl.DataFrame({"temp": [3.0], "count": [2.0]}))
+    with pytest.raises(InvalidInput, match=r"'when' is Date, which no feature is"):
+        fit([OrdinalEncode("when")], pl.DataFrame({"when": [None]}, schema={"when": pl.Date}))
+
+
 def test_rows_of_another_kind_are_refused_when_applied():
     fitted = fit([Standardise("temp")], frame([(1.0, 1, "UA", True)]))
     with pytest.raises(InvalidInput, match="feature 'temp' is not in the rows"):
@@ -159,10 +211,16 @@ def test_rows_of_another_kind_are_refused_when_applied():
     "content",
     [
         {},
-        {"transforms": 3, "parameters": [], "rows": 1, "rows_digest": ""},
-        {"transforms": [{"kind": "spell"}], "parameters": [{}], "rows": 1, "rows_digest": ""},
-        {"transforms": [{"kind": "standardise", "feature": "x", "colour": 1}], "parameters": [{}], "rows": 1, "rows_digest": ""},
-        {"transforms": [{"kind": "standardise", "feature": "x"}], "parameters": [], "rows": 1, "rows_digest": ""},
+        {"transforms": 3, "parameters": [], "types": {}, "rows": 1, "rows_digest": ""},
+        {"transforms": [{"kind": "spell"}], "parameters": [{}], "types": {}, "rows": 1, "rows_digest": ""},
+        {
+            "transforms": [{"kind": "standardise", "feature": "x", "colour": 1}],
+            "parameters": [{}],
+            "types": {},
+            "rows": 1,
+            "rows_digest": "",
+        },
+        {"transforms": [{"kind": "standardise", "feature": "x"}], "parameters": [], "types": {}, "rows": 1, "rows_digest": ""},
     ],
     ids=range(5),
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from gateline.access import Principal, PrincipalKind, Role
+from gateline.features import Standardise
 from gateline.gates import STATEMENT_TYPE
 from gateline.kernel.errors import Conflict, Denied, IntegrityFailure, InvalidInput
+from gateline.lineage import Node
 from gateline.registry import APPROVAL_PREDICATE, Approval, Meaning
 from gateline.registry import store as registry_store
 from tests.unit.registry.conftest import person
@@ -45,6 +48,15 @@ def test_whoever_contributed_is_refused_and_the_refusal_is_recorded(shop, name):
     assert shop.ledger.verify().sound
 
 
+def test_whoever_fitted_the_transforms_of_the_features_contributed(shop):
+    fitted = shop.feature_sets.register("feature-author", replace(shop.view.definition, fitted=(Standardise("x"),)))
+    fit = shop.feature_fits.fit("fitter", fitted.name, fitted.version)
+    version = shop.candidate()
+    with shop.ledger.transaction("somebody") as tx:
+        shop.lineage.link(tx, Node(kind="feature_fit", id=fit.id), Node(kind="run", id="run-1"), "transformed_by")
+    assert "fitter" in shop.registry.contributors(version.id)
+
+
 def test_who_asked_for_the_gates_did_not_contribute(shop):
     run = shop.gates.run("validator", subject=shop.subject(), frame=shop.holdout, policy=shop.policy)
     version = shop.registry.register("developer", "flight-delay", **shop.request(gate_run_id=run.id))
@@ -78,8 +90,6 @@ def test_a_version_without_passed_gates_is_not_approved(shop):
 def test_when_lineage_names_something_unknown_nobody_can_approve(shop):
     version = shop.candidate()
     with shop.ledger.transaction("somebody") as tx:
-        from gateline.lineage import Node
-
         shop.lineage.link(tx, Node(kind="run", id="never-frozen"), Node(kind="frame", id=shop.training), "wrote")
     assert shop.registry.contributors(version.id) is None
     with pytest.raises(Denied):

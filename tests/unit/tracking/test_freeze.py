@@ -109,6 +109,18 @@ def test_a_claim_on_another_dataset_digest_is_refused(ledger):
     assert tracking(ledger, dataset_digest={"flights@1": "cd" * 32}.get).freeze("developer", "r1")
 
 
+def test_the_fit_that_a_run_was_trained_with_is_checked_and_in_its_lineage(ledger):
+    claims = replace(FACTS, tags={"feature_fit": "flight_delay@1/fit@2", "feature_fit.digest": "ab" * 32})
+    for known in ({}, {"flight_delay@1/fit@2": "ee" * 32}):
+        with pytest.raises(IntegrityFailure, match="trained with fit flight_delay@1/fit@2"):
+            tracking(ledger, claims, fit_digest=known.get).freeze("developer", "r1")
+    tracking(ledger, claims, fit_digest={"flight_delay@1/fit@2": "ab" * 32}.get).freeze("developer", "r1")
+    found = Lineage(ledger.records).ancestors(Node(kind="run", id="r1"))
+    assert {(one.source.kind, one.source.id, one.relation) for one in found.edges} == {
+        ("dataset_version", "flights@1", "read_by"), ("feature_fit", "flight_delay@1/fit@2", "transformed_by"),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [

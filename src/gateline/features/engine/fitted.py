@@ -120,11 +120,12 @@ def fitted_from_dict(content: Mapping[str, Any]) -> FittedTransforms:
 def _learned(transform: Transform, values: pl.Series) -> Parameters:
     known = values.drop_nulls()
     if known.dtype.is_float():
-        known += 0.0  # which takes the sign of a zero away: equal values may come in any order
+        # NumPy, since Polars adds nothing where a zero is added: zeros lose their sign, so that equal values may come in any order.
+        known = pl.Series(known.name, known.to_numpy() + 0.0)
     match transform:
         case Standardise():
             mean, spread = _moments(known)
-            return {"mean": mean, "scale": 1.0 / (spread or 1.0) if spread < math.inf else spread}
+            return {"mean": mean, "scale": _inverse(spread) if known.min() != known.max() else 1.0}
         case QuantileClip():
             low, high = (known.quantile(one, interpolation="linear") for one in (transform.low, transform.high))
             return {"low": low, "high": high}
@@ -143,13 +144,22 @@ def _learned(transform: Transform, values: pl.Series) -> Parameters:
 def _moments(values: pl.Series) -> tuple[float, float]:
     """Return mean and standard deviation (dividing by n); infinite where a sum leaves the range of fractions."""
     numbers = values.cast(pl.Float64).to_list()
+    if min(numbers) == max(numbers):
+        return numbers[0], 0.0  # their sum divided by their number may miss them by a bit
     try:
         mean = math.fsum(numbers) / len(numbers)
-        with np.errstate(over="ignore"):
-            squares = (np.asarray(numbers) - mean) ** 2
-        return mean, math.sqrt(math.fsum(squares) / len(numbers))
+        with np.errstate(over="ignore", under="ignore"):
+            distances = np.asarray(numbers) - mean
+            _, exponent = math.frexp(np.abs(distances).max())  # by a power of two, which is exact, no square leaves the range
+            squares = np.ldexp(distances, -exponent) ** 2
+        return mean, math.ldexp(math.sqrt(math.fsum(squares) / len(numbers)), exponent)
     except OverflowError:
         return math.inf, math.inf
+
+
+def _inverse(spread: float) -> float:
+    """Return 1 / spread; infinite where it cannot be written as a fraction, or the spread itself was too large or too small for one."""
+    return 1.0 / spread if 0.0 < spread < math.inf else math.inf
 
 
 def _applied(transform: Transform, learned: Parameters, dtype: pl.DataType) -> pl.Expr:
