@@ -209,10 +209,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     feature_views = FeatureViews(ledger, feature_sets, lineage, online)
     online_features = OnlineFeatures(views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=clock)
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
-    tracking = Tracking(
-        ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version),
-        fit_digest=lambda identity: _fit_digest(feature_fits, identity),
-    )  # fmt: skip
+    tracking = Tracking(ledger, mlflow.run_source, lineage, **_claims(datasets, feature_fits))
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
     monitoring = Monitoring(ledger, objects, serving)
     parity = Parity(ledger, serving, monitoring, feature_sets=feature_sets, datasets=datasets)
@@ -243,13 +240,11 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets,
-        feature_fits=feature_fits,
+        retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets, feature_fits=feature_fits,
         marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
         materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
-        pipelines=pipelines, mlflow=mlflow,
-        reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
+        pipelines=pipelines, mlflow=mlflow, reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 
 
@@ -265,6 +260,11 @@ def _online_store(settings: Settings) -> OnlineStore:
             next_step="Install gateline[redis], or leave the setting empty.",
         ) from error
     return RedisOnlineStore(settings.online_url)
+
+
+def _claims(datasets: Datasets, feature_fits: FeatureFits) -> dict[str, Callable[[str], str | None]]:
+    """Return what the claims of a run are held against."""
+    return {"dataset_digest": partial(_dataset_digest, datasets), "fit_digest": partial(_fit_digest, feature_fits)}
 
 
 def _dataset_digest(datasets: Datasets, version: str) -> str | None:
