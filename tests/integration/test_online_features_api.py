@@ -67,8 +67,8 @@ def test_a_view_goes_online_takes_events_and_is_read_through_the_api(client):
     done = materialise(client, "spending", interval_seconds=3600, progress=seen.append)
     assert (done["rows"], done["done"], len(seen)) == (4, done["intervals"], done["intervals"])
     assert materialise(client, "spending", start="2013-01-01T10:00:00Z", interval_seconds=3600)["rows"] == 0
-    assert push_events(client, "payments", [payment(9, "11:40", 100)])["spending@1"]["taken"] == 1
-    assert push_events(client, "payments", [payment(9, "11:40", 100)])["spending@1"]["known"] == 1
+    assert push_events(client, "payments", [payment(9, "11:40", 100)])["views"]["spending@1"]["taken"] == 1
+    assert push_events(client, "payments", [payment(9, "11:40", 100)])["views"]["spending@1"]["known"] == 1
     answer = online_features(client, ["spending"], [{"shop": "a"}, {"shop": "b"}], "2013-01-01T12:00:00Z")
     assert [row["features"]["spending_sum_amount_1h"] for row in answer["rows"]] == [111, 9]
     assert answer["views"] == {"spending": "spending@1"}
