@@ -28,13 +28,14 @@ ASKED = ["11:55", "12:00", "12:07", "13:00", "15:00"]
 ORDERS = "id,shop,asked,amount\n" + "".join(
     f"{shop}{place},{shop},2013-01-01T{at}:00Z,{place + 1}\n" for shop in "abcz" for place, at in enumerate(ASKED)
 )
+OUTCOMES = ["all", "all", "dataset", "none"]  # of a push: both sides have the batch, the dataset alone, or nobody
 LATE = PAYMENTS.lateness_seconds // 60
 
 minutes = st.integers(0, 120)  # of availability, from 10:00; the last of them is noon
 payments = st.lists(
     st.tuples(minutes, st.integers(0, 30), st.integers(-1000, 1000), st.sampled_from("abc"), st.integers(0, LATE)), min_size=1, max_size=25
 )
-acts = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["all", "all", "dataset", "none"]), st.booleans()), min_size=8, max_size=8)
+acts = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(OUTCOMES), st.booleans()), min_size=8, max_size=8)
 
 
 def written(place: int, drawn: tuple[int, int, int, str, int]) -> dict[str, object]:
@@ -62,13 +63,14 @@ def ledger_of(home) -> Ledger:
     return Ledger(Records(f"sqlite:///{home / 'records.db'}"), SimulatedClock(), SigningKey.load_or_create(home / "keys"))
 
 
-def online(shop) -> list[dict[str, object]]:
+def online(shop) -> dict[str, dict[str, object]]:
     """Return the features of each order as they are read online."""
-    version = shop.feature_sets.get("shopping")
-    found = []
-    for order in pl.read_csv(ORDERS.encode()).to_dicts():
-        entity = {"shop": order["shop"], "amount": order["amount"]}
-        found += [row["features"] for row in shop.online.read_set(version, [entity], parse_iso(order["asked"]))["rows"]]
+    version, orders = shop.feature_sets.get("shopping"), pl.read_csv(ORDERS.encode()).to_dicts()
+    found = {}
+    for at in dict.fromkeys(order["asked"] for order in orders):
+        asked = [order for order in orders if order["asked"] == at]
+        answer = shop.online.read_set(version, [{"shop": one["shop"], "amount": one["amount"]} for one in asked], parse_iso(at))
+        found |= {one["id"]: row["features"] for one, row in zip(asked, answer["rows"], strict=True)}
     return found
 
 
@@ -86,7 +88,17 @@ class Cut:
         return self._commit(changes, marks)
 
 
-@settings(max_examples=25)
+def deliver(shop, cut: Cut, batch: list[dict[str, object]], *, fails: bool) -> None:
+    cut.fails = fails
+    try:
+        if batch:
+            shop.intake.push(SENDER, "payments", batch)
+    except Unavailable:
+        assert fails
+    cut.fails = False
+
+
+@settings(max_examples=20)
 @given(payments, acts, st.data())
 def test_pushed_events_are_the_same_offline_and_online_whatever_fails(prepared, tmp_path_factory, drawn, acts, data):
     home = shutil.copytree(prepared, tmp_path_factory.mktemp("example") / "home")
@@ -97,37 +109,34 @@ def test_pushed_events_are_the_same_offline_and_online_whatever_fails(prepared, 
     rows = [written(place, one) for place, one in enumerate(drawn)]
     order = sorted(range(len(rows)), key=lambda place: drawn[place][0] + drawn[place][4])  # late within what the source allows
     waiting, sent = [rows[place] for place in order], list(FIRST)
+    abandoned = False
     for size, outcome, cutting in acts:
         batch, waiting = waiting[:size], waiting[size:]
         batch = [*batch, *data.draw(st.lists(st.sampled_from([*sent, *batch]), max_size=3))]
         batch = [row for row in batch if row["id"] >= 100]
-        while batch:
-            cut.fails = outcome != "all"
-            if outcome == "none":
-                cut.fails, outcome = False, "all"
-                continue  # it died before either side had it, and the sender repeats it
-            try:
-                shop.intake.push(SENDER, "payments", batch)
-                break
-            except Unavailable:
-                outcome = "all" if data.draw(st.booleans()) else "gone"
-                if outcome == "gone":
-                    break  # the sender never comes back: the next backfill brings the events online
-        cut.fails = False
+        if outcome != "none":
+            deliver(shop, cut, batch, fails=outcome == "dataset")
+        if outcome == "none" or (outcome == "dataset" and data.draw(st.booleans())):
+            waiting = [*batch, *waiting]  # the sender got no answer, and sends them again
+        else:
+            abandoned |= outcome == "dataset"  # the next backfill finds them
         sent += batch
         if cutting:
             shop.spool.cut("developer", "payments")
-    waiting and shop.intake.push(SENDER, "payments", waiting)
+    deliver(shop, cut, waiting, fails=False)
     offline = shop.offline(DECLARED)
     ids = pl.read_parquet(shop.datasets.table_paths(shop.datasets.get("payments")))["id"].to_list()
     assert sorted(ids) == [1, 2, 3, 4, *(row["id"] for row in rows)]
     first = {name: shop.materialisation.run("developer", name) for name in ("spending", "newest", "rhythm")}
     assert all(one.taken.conflicting == 0 for one in first.values())
+    found = online(shop)
+    # A backfill brings what was cut off later than the source's lateness: tiles may be closed by then, which `late` says.
+    exact = [name for name in DECLARED.features if not name.startswith("rhythm")]
     differences = [
-        (row["row_id"], name, row[name], found[name])
-        for row, found in zip(offline.to_dicts(), online(shop), strict=True)
-        for name in DECLARED.features
-        if not same(row[name], found[name])
+        (row["row_id"], name, row[name], found[row["row_id"]][name])
+        for row in offline.to_dicts()
+        for name in (exact if abandoned else DECLARED.features)
+        if not same(row[name], found[row["row_id"]][name])
     ]
     assert differences == []
     kept = shop.kept()

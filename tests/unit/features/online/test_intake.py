@@ -9,9 +9,10 @@ import pytest
 
 from gateline.access import Permission, Principal, PrincipalKind, Role
 from gateline.data import ColumnRule, Contract, Contracts
+from gateline.features import instant
 from gateline.kernel.clock import parse_iso
 from gateline.kernel.errors import Conflict, ContractBroken, Denied, InvalidInput, NotFound, StorageFull
-from tests.unit.features.online.conftest import PAYMENTS, SENDER, SHOPPING, TYPES, fed_shop, payment
+from tests.unit.features.online.conftest import FIRST, PAYMENTS, SENDER, SHOPPING, TYPES, fed_shop, payment
 
 
 @pytest.fixture
@@ -19,6 +20,9 @@ def fed(ledger, home):
     found = fed_shop(ledger, home)
     yield found
     found.store.close()
+
+
+NOON = instant("2013-01-01T12:00:00Z")
 
 
 def push(shop, *rows, spool=None, source="payments", principal=SENDER):
@@ -141,6 +145,14 @@ def test_the_event_of_two_sources_over_one_dataset_is_one_row(fed):
     push(fed, payment(5, "11:50", 100))
     assert push(fed, payment(5, "11:50", 100), source="other")["datasets"]["payments"]["repeated"] == 1
     assert ids(fed) == [1, 2, 3, 4, 5]
+
+
+def test_a_row_that_was_appended_otherwise_and_is_pushed_too_counts_once_on_both_sides(fed):
+    assert push(fed, FIRST[3])["datasets"]["payments"]["appended"] == 1
+    assert ids(fed) == [1, 2, 3, 4, 4]
+    assert total(fed) == 23
+    offline = fed.offline(replace(SHOPPING, spine=replace(SHOPPING.spine, columns={**SHOPPING.spine.columns, "asked": NOON})))
+    assert offline["spending_sum_amount_4h"].to_list() == [23, 9, None]
 
 
 def test_after_a_full_disk_on_either_side_the_same_batch_is_sent_again(fed, monkeypatch):
