@@ -14,7 +14,17 @@ import structlog
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
-from gateline.features import FeatureFits, FeatureSets, FeatureViews, Marks, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
+from gateline.features import (
+    EventIntake,
+    FeatureFits,
+    FeatureSets,
+    FeatureViews,
+    Marks,
+    Materialisation,
+    OnlineFeatures,
+    OnlineStore,
+    SqliteOnlineStore,
+)
 from gateline.gates import Gates
 from gateline.kernel.clock import HOUR, SECOND, SystemClock
 from gateline.kernel.errors import ConfigurationError, GatelineError, InvalidInput, NotFound
@@ -68,6 +78,7 @@ class App:
     marks: Marks
     feature_views: FeatureViews
     online_features: OnlineFeatures
+    event_intake: EventIntake
     materialisation: Materialisation
     tracking: Tracking
     gates: Gates
@@ -242,6 +253,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
         retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets, feature_fits=feature_fits,
         marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
+        event_intake=EventIntake(online=online_features, spool=spool, access=access),
         materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
         pipelines=pipelines, mlflow=mlflow, reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),

@@ -60,6 +60,8 @@ def test_the_whole_story_is_told_and_every_invariant_holds(tmp_path):
     assert [one["number"] for one in figures["chapters"]] == list(range(1, 10))
     assert figures["requests"] == 12_000
     assert 0 < figures["labels"] < figures["requests"]
+    assert figures["online"]["rows"] > 80_000
+    assert figures["online"]["values_compared"] >= 15
     assert figures["detection"]["fault"] == "swapped columns"
     assert 0 < figures["detection"]["canary_requests"] < figures["detection"]["requests"] <= figures["requests"]
     assert set(figures["verdicts"]) <= {"pass", "inconclusive", "fail"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ from gateline.sdk.online import (
     replay,
     view_statistics,
 )
-from tests.unit.features.online.conftest import ORDERED, PAID, SHOPPING, SIZES, SPENDING, payment, variant
+from gateline.sdk.rows import append_rows, cut_dataset, open_spool
+from tests.unit.features.online.conftest import ORDERED, PAID, PAYMENTS, SHOPPING, SIZES, SPENDING, payment, variant
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +69,8 @@ def test_a_view_goes_online_takes_events_and_is_read_through_the_api(client):
     done = materialise(client, "spending", interval_seconds=3600, progress=seen.append)
     assert (done["rows"], done["done"], len(seen)) == (4, done["intervals"], done["intervals"])
     assert materialise(client, "spending", start="2013-01-01T10:00:00Z", interval_seconds=3600)["rows"] == 0
-    assert push_events(client, "payments", [payment(9, "11:40", 100)])["spending@1"]["taken"] == 1
-    assert push_events(client, "payments", [payment(9, "11:40", 100)])["spending@1"]["known"] == 1
+    assert push_events(client, "payments", [payment(9, "11:40", 100)])["views"]["spending@1"]["taken"] == 1
+    assert push_events(client, "payments", [payment(9, "11:40", 100)])["views"]["spending@1"]["known"] == 1
     answer = online_features(client, ["spending"], [{"shop": "a"}, {"shop": "b"}], "2013-01-01T12:00:00Z")
     assert [row["features"]["spending_sum_amount_1h"] for row in answer["rows"]] == [111, 9]
     assert answer["views"] == {"spending": "spending@1"}
@@ -117,6 +119,40 @@ def test_the_replay_runs_over_the_registered_data(client):
     report = replay(client, feature_set(client, "shopping"), seed=1)
     assert report.agrees
     assert report.requests == 3
+
+
+def test_events_go_into_a_dataset_that_is_fed_with_rows(client, home, capsys):
+    types = {"id": "int64", "shop": "string", "amount": "int64", "paid": "datetime", "known": "datetime"}
+    open_spool(client, "takings", types, source="the till", licence="internal")
+    append_rows(client, "takings", [payment(1, "10:05", 5)], key="first")
+    cut_dataset(client, "takings")
+    takings = replace(PAYMENTS, name="takings", dataset="takings")
+    view = replace(SPENDING, name="taken", source=takings)
+    register_feature_set(client, replace(SHOPPING, name="taking", views=(view,)))
+    materialise(client, "taken")
+    rows = [payment(2, "10:30", 7), payment(3, "11:10", 9, shop="b")]
+    for appended in (2, 0):
+        answer = push_events(client, "takings", rows)
+        assert answer["datasets"] == {"takings": {"spooled": True, "appended": appended, "repeated": 2 - appended}}
+    assert cut_dataset(client, "takings").row_count == 3
+    assert materialise(client, "taken")["taken"]["taken"] == 0
+    with pytest.raises(Conflict, match="another row with an event id that was sent"):
+        push_events(client, "takings", [payment(2, "10:30", 8)])
+    (home / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, payment(4, "11:20", 11)]))
+    code, text = run(home, capsys, "feature", "push", "takings", str(home / "events.jsonl"))
+    assert (code, "takings: 1 rows appended, 2 were there before" in text) == (0, True)
+    assert cut_dataset(client, "takings").row_count == 4
+
+
+def test_events_of_a_dataset_made_of_files_go_online_alone(client, home, capsys):
+    materialise(client, "spending")
+    (home / "events.jsonl").write_text(json.dumps(payment(9, "11:40", 100)))
+    with pytest.raises(Conflict, match="is made of files"):
+        push_events(client, "payments", [payment(9, "11:40", 100)], spool=True)
+    code, text = run(home, capsys, "feature", "push", "payments", str(home / "events.jsonl"))
+    assert (code, "1 taken" in text, "payments: nothing appended" in text) == (0, True, True)
+    assert run(home, capsys, "feature", "push", "payments", str(home / "events.jsonl"), "--spool")[0] == 1
+    assert run(home, capsys, "feature", "push", "payments", str(home / "none.jsonl"))[0] == 1
 
 
 def test_the_command_line_does_the_same(home, capsys):

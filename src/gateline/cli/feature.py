@@ -215,6 +215,28 @@ def read(ctx: click.Context, wanted: str, keys: tuple[str, ...], t: str | None, 
     emit(ctx, answer, f"{features}\n\n{states}\nat {answer['t']}")
 
 
+@group.command("push")
+@click.argument("source")
+@click.argument("file", type=click.Path())
+@click.option("--spool/--no-spool", default=None, help="Add the rows to the dataset too. [default: where it is fed with rows]")
+@click.pass_context
+def push(ctx: click.Context, source: str, file: str, spool: bool | None) -> None:
+    """Send the events of a JSON-lines FILE, rows of the dataset of SOURCE; sending them again changes nothing."""
+    from gateline.cli.keeping import json_lines
+    from gateline.sdk.online import push_events
+
+    _, rows = json_lines(Path(file))
+    answer = push_events(client(ctx), source, rows, spool=spool)
+    lines = [f"{view}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}" for view, counts in answer["views"].items()]
+    lines += [
+        f"{name}: {one['appended']:,} rows appended, {one['repeated']:,} were there before"
+        if one["spooled"]
+        else f"{name}: nothing appended, the events are in the online store alone"
+        for name, one in answer["datasets"].items()
+    ]
+    emit(ctx, answer, "\n".join(lines) or "No event was sent.")
+
+
 @group.command("freshness")
 @click.pass_context
 def freshness(ctx: click.Context) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -127,6 +127,22 @@ def spool(ctx: click.Context, name: str, types: tuple[str, ...], source: str, li
     emit(ctx, found, f"{name} takes rows of {len(found['columns'])} columns; {found['rows_committed'] + found['rows_waiting']:,} have come")
 
 
+def json_lines(path: Path) -> tuple[list[str], list[Any]]:
+    """Return the lines of a file that are not empty, and the JSON value of each.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: a line is no JSON.
+    """
+    if not path.is_file():
+        raise NotFound(f"There is no file {path}.", next_step="Check the path.")
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        return lines, [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise InvalidInput(f"{path} is not JSON lines: {error}.", next_step="Write one JSON object on each line.") from error
+
+
 @click.command("append")
 @click.argument("name")
 @click.argument("file", type=click.Path())
@@ -135,14 +151,7 @@ def append(ctx: click.Context, name: str, file: str) -> None:
     """Feed dataset NAME with the rows of a JSON-lines FILE, in batches named by their content and place: repeating it adds nothing."""
     from gateline.sdk.rows import append_rows
 
-    path = Path(file)
-    if not path.is_file():
-        raise NotFound(f"There is no file {path}.", next_step="Check the path.")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    try:
-        rows = [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise InvalidInput(f"{path} is not JSON lines: {error}.", next_step="Write one JSON object on each line.") from error
+    lines, rows = json_lines(Path(file))
     state, repeated = hashlib.sha256(), 0
     for start in range(0, len(rows), _BATCH_ROWS):
         state.update("\n".join(lines[start : start + _BATCH_ROWS]).encode())

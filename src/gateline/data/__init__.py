@@ -36,6 +36,7 @@ from gateline.data.objects import ObjectStore
 from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
+    from gateline.data.batches import Batch
     from gateline.data.contracting import Contracts
     from gateline.data.contracts.form import contract_from_dict, contract_from_text, contract_to_toml, contract_version_from_dict
     from gateline.data.contracts.from_pandera import contract_from_pandera
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POLARS_TYPES",
+    "Batch",
     "Break",
     "Column",
     "ColumnRule",
@@ -94,6 +96,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
+    "Batch": "batches",
     "Contracts": "contracting",
     "DatasetDiff": "diff",
     "Datasets": "service",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, update
 
 from gateline.data import rules, store
+from gateline.data.batches import Batch, columns_of, opened, take, typed_batch
 from gateline.data.building import Given
 from gateline.data.model import Column, ColumnType, FileFormat, Provenance, ReadOptions, Source, SourceKind, TableFile
 from gateline.data.rows import typed_rows
@@ -21,7 +22,7 @@ from gateline.data.store import DatasetBatchRow, DatasetSpoolFileRow, DatasetSpo
 from gateline.data.tables import Commit, Turn, encode
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import SECOND
-from gateline.kernel.errors import Conflict, InvalidInput, NotFound, TooLarge
+from gateline.kernel.errors import Conflict, InvalidInput, TooLarge
 from gateline.kernel.limits import NAME_LENGTH_MAX, SPOOL_ROWS_MAX
 from gateline.kernel.names import valid_name
 from gateline.kernel.passes import step_each
@@ -44,7 +45,8 @@ COMPACT_FILES = 32
 _ROWS = "gateline.rows"
 _COMPACTION = "gateline.compaction"
 _PATH = re.compile(r"rows-(\d{12})-(\d{12})\.parquet")
-_BATCHES = 1_000
+_BATCHES = 10_000
+_FILE_ROWS = 1_000_000
 _ATTEMPTS = 10
 
 
@@ -101,6 +103,7 @@ class Spool:
         Raises:
             NotFound: the dataset is not fed with rows.
             InvalidInput: rows do not fit the columns; none was taken.
+            ContractBroken: rows break what the contract in force promises of single rows; none was taken.
             TooLarge: there are too many rows in one batch.
             Conflict: the key was used for other rows.
             StorageFull: the disk is full; nothing was taken.
@@ -109,30 +112,33 @@ class Spool:
             raise InvalidInput(f"A batch needs rows, and a key of at most {NAME_LENGTH_MAX} characters.")
         if len(rows) > SPOOL_ROWS_MAX:
             raise TooLarge(f"The batch has {len(rows):,} rows; the limit is {SPOOL_ROWS_MAX:,}.", next_step="Send smaller batches.")
+        frame = self.typed(name, rows)
+        batch = Batch(key=key, digest=digest("dataset.rows.batch", [dict(row) for row in rows]), rows=rows)
+        (taken,) = self.append_each(actor, name, frame, [batch])
+        return taken
+
+    def is_open(self, name: str) -> bool:
+        """Return whether the dataset is fed with rows."""
         with self._ledger.records.read() as session:
-            typed_rows(_types(_open(session.get(DatasetSpoolRow, name), name)), rows)
-        content = [dict(row) for row in rows]
-        found = digest("dataset.rows.batch", content)
-        with self._ledger.records.write() as session:
-            store.lock(session, name)
-            known = session.get(DatasetBatchRow, (name, key))
-            if known is not None and known.digest != found:
-                raise Conflict(f"The key '{key}' of dataset '{name}' names other rows.", next_step="Use a fresh key for fresh rows.")
-            if known is not None:
-                return {"position": known.position, "rows": known.rows, "repeated": True}
-            spool = _open(store.spool(session, name), name)
-            spool.received += 1
-            batch = DatasetBatchRow(
-                name=name, key=key, position=spool.received, rows=len(rows), digest=found, content=content,
-                received_at=self._ledger.clock.now(), received_by=actor,
-            )  # fmt: skip
-            session.add(batch)
-            return {"position": batch.position, "rows": batch.rows, "repeated": False}
+            return store.spool(session, name) is not None
+
+    def typed(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """Return rows with the columns of the dataset; what a row leaves out is missing in it.
+
+        Raises:
+            NotFound: the dataset is not fed with rows.
+            InvalidInput: rows do not fit the columns.
+        """
+        return typed_batch(self._ledger, name, rows)
+
+    def append_each(self, actor: str, name: str, frame: pl.DataFrame, batches: Sequence[Batch]) -> list[dict[str, Any]]:
+        """Take batches of checked rows, all of them or none; see `append` for what is promised of each, `take` for arguments and errors."""
+        return take(self._ledger, actor, name, frame, batches)
 
     def status(self, name: str) -> dict[str, Any]:
         """Return how many batches were received and committed, how many rows wait, and in how many files the others lie."""
         with self._ledger.records.read() as session:
-            spool = _open(store.spool(session, name), name)
+            spool = opened(store.spool(session, name), name)
             waiting = select(func.coalesce(func.sum(DatasetBatchRow.rows), 0)).where(
                 DatasetBatchRow.name == name, DatasetBatchRow.position > spool.committed
             )
@@ -176,11 +182,11 @@ class Spool:
         as_of = self._ledger.clock.now()
         self.commit(name)
         with self._ledger.records.read() as session:
-            spool, files = _open(store.spool(session, name), name), store.spool_files(session, name)
+            spool, files = opened(store.spool(session, name), name), store.spool_files(session, name)
         if not files:
             raise InvalidInput(f"No row of dataset '{name}' has come yet.", next_step="Send rows first.")
         raw = self._objects.put_bytes(encode(self._read(name, files)))
-        options = ReadOptions(format=FileFormat.PARQUET, types=_types(spool))
+        options = ReadOptions(format=FileFormat.PARQUET, types=columns_of(spool, name))
         given = Given(
             name=name,
             raw=raw,
@@ -196,7 +202,7 @@ class Spool:
         """Put the small files at the end of a dataset's rows into one; versions that were cut keep theirs. Return how many it replaced."""
         compactions = self._tables.turn(name, _COMPACTION)
         with self._ledger.records.read() as session:
-            spool, files = _open(store.spool(session, name), name), store.spool_files(session, name)
+            spool, files = opened(store.spool(session, name), name), store.spool_files(session, name)
         start = next((place for place, file in enumerate(files) if file.rows < COMMIT_ROWS), len(files))
         run = files[start:]
         if len(run) < 2:
@@ -222,20 +228,21 @@ class Spool:
         """Commit some waiting batches; return how many, or None when another process came first."""
         reached = self._tables.turn(name, _ROWS)  # before the records: a commit after this moment makes ours fail, and we look again
         with self._ledger.records.read() as session:
-            spool = _open(store.spool(session, name), name)
-            batches = list(store.pending_batches(session, spool, _BATCHES))
-        if reached > spool.committed:  # a process died, or still stands, between the Delta commit and the record
-            batches = [batch for batch in batches if batch.position <= reached]
+            spool = opened(store.spool(session, name), name)
+            # Beyond what is recorded, a process died, or still stands, between the Delta commit and the record.
+            beyond = reached > spool.committed
+            last = reached if beyond else store.waiting_until(session, spool, batches=_BATCHES, rows=_FILE_ROWS)
+            batches = store.pending_batches(session, spool, last)
         if not batches:
             return 0
         first, last = batches[0].position, batches[-1].position
-        frame = typed_rows(_types(spool), [row for batch in batches for row in batch.content or []])
+        frame = typed_rows(columns_of(spool, name), [row for batch in batches for row in batch.content or []])
         commit = self._tables.append(name, _path(first, last), frame, _columns(spool), turn=Turn(name=_ROWS, before=reached, number=last))
         if commit is None:
             return None
         with self._ledger.transaction(ACTOR) as tx:
             store.lock(tx.session, name)
-            now = _open(store.spool(tx.session, name), name)
+            now = opened(store.spool(tx.session, name), name)
             if now.committed != first - 1:
                 return None
             now.committed = last
@@ -274,18 +281,8 @@ class Spool:
         return pl.read_parquet([self._tables.path(name, _file(file)) for file in files])
 
 
-def _open(spool: DatasetSpoolRow | None, name: str) -> DatasetSpoolRow:
-    if spool is None:
-        raise NotFound(f"Dataset '{name}' is not fed with rows.", next_step="Open it with: gateline dataset spool.")
-    return spool
-
-
-def _types(spool: DatasetSpoolRow) -> dict[str, ColumnType]:
-    return {name: ColumnType(kind) for name, kind in spool.columns}
-
-
 def _columns(spool: DatasetSpoolRow) -> tuple[Column, ...]:
-    return tuple(Column(name=name, dtype=kind, nullable=True) for name, kind in _types(spool).items())
+    return tuple(Column(name=name, dtype=kind, nullable=True) for name, kind in columns_of(spool, spool.name).items())
 
 
 def _path(first: int, last: int) -> str:

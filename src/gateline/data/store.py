@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint, delete, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -251,7 +251,38 @@ def spool_files(session: Session, name: str) -> Sequence[DatasetSpoolFileRow]:
     return session.scalars(select(DatasetSpoolFileRow).where(DatasetSpoolFileRow.name == name).order_by(DatasetSpoolFileRow.first)).all()
 
 
-def pending_batches(session: Session, row: DatasetSpoolRow, limit: int) -> Sequence[DatasetBatchRow]:
-    """Return the oldest batches that are not in the Delta table, in the order in which they came."""
+class KnownBatch(NamedTuple):
+    """Where a batch stands in the order of acknowledgement, and the digest of its rows."""
+
+    position: int
+    digest: str
+
+
+def batches(session: Session, name: str, keys: Sequence[str]) -> dict[str, KnownBatch]:
+    """Return the batches of a dataset that have come under these keys."""
+    found: dict[str, KnownBatch] = {}
+    for start in range(0, len(keys), _IDS_MAX):
+        mine = (DatasetBatchRow.name == name) & DatasetBatchRow.key.in_(keys[start : start + _IDS_MAX])
+        for key, position, digest in session.execute(
+            select(DatasetBatchRow.key, DatasetBatchRow.position, DatasetBatchRow.digest).where(mine)
+        ):
+            found[key] = KnownBatch(position, digest)
+    return found
+
+
+def waiting_until(session: Session, row: DatasetSpoolRow, *, batches: int, rows: int) -> int:
+    """Return the position up to which the oldest batches that are not in the Delta table make up so many batches, or so many rows."""
     mine = (DatasetBatchRow.name == row.name) & (DatasetBatchRow.position > row.committed)
-    return session.scalars(select(DatasetBatchRow).where(mine).order_by(DatasetBatchRow.position).limit(limit)).all()
+    query = select(DatasetBatchRow.position, DatasetBatchRow.rows).where(mine).order_by(DatasetBatchRow.position).limit(batches)
+    last, total = row.committed, 0
+    for position, count in session.execute(query):
+        last, total = position, total + count
+        if total >= rows:
+            break
+    return last
+
+
+def pending_batches(session: Session, row: DatasetSpoolRow, last: int) -> Sequence[DatasetBatchRow]:
+    """Return the batches up to a position that are not in the Delta table, in the order in which they came."""
+    mine = (DatasetBatchRow.name == row.name) & DatasetBatchRow.position.between(row.committed + 1, last)
+    return session.scalars(select(DatasetBatchRow).where(mine).order_by(DatasetBatchRow.position)).all()

@@ -106,6 +106,7 @@ def _sum_up(stage: Stage, seconds: float) -> dict[str, Any]:
         "request_ms_p50": round(traffic.quantile_ms(0.5), 2),
         "request_ms_p99": round(traffic.quantile_ms(0.99), 2),
         "labels": traffic.labels,
+        "online": stage.facts["online"],
         "detection": stage.facts["detection"],
         "verdicts": stage.facts["verdicts"],
         "rolled_back": stage.facts["rolled_back"],

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateline.features.engine.fitted import FittedTransforms, fit, fitted_from_dict
     from gateline.features.engine.point_in_time import compute
     from gateline.features.fits import FeatureFits
+    from gateline.features.intake import EventIntake
     from gateline.features.marks.model import FeatureMarks
     from gateline.features.marks.service import Marks
     from gateline.features.materialise import Materialisation, Progress
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Change", "Entity", "Entry", "EventSource", "Extent",
-    "FeatureColumn", "FeatureFit", "FeatureFits", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion",
+    "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Change", "Entity", "Entry", "EventIntake", "EventSource",
+    "Extent", "FeatureColumn", "FeatureFit", "FeatureFits", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion",
     "FeatureSetVersionId", "FeatureSets", "FeatureViewCard", "FeatureViewVersion", "FeatureViews", "FittedTransforms", "Impute",
     "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Marks", "Materialisation", "OnDemandView",
     "OnlineFeatures", "OnlineStore", "OrdinalEncode", "ParityReport", "Plan", "Progress", "QuantileClip", "SqliteOnlineStore",
@@ -53,6 +54,7 @@ __all__ = [
 
 
 _HOMES = {
+    "EventIntake": "gateline.features.intake",
     "FeatureMarks": "gateline.features.marks.model",
     "Marks": "gateline.features.marks.service",
     "FittedTransforms": "gateline.features.engine.fitted",

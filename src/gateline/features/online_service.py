@@ -12,7 +12,7 @@ from gateline.data import POLARS_TYPES
 from gateline.features.engine.derived import aliases_needed, with_derived
 from gateline.features.engine.expressions import roots, source_rows
 from gateline.features.online.requests import typed_frame
-from gateline.features.online.rows import check_event_id, key_text, plain_rows, source_schema
+from gateline.features.online.rows import check_event_id, key_text, plain_rows, source_schema, usable_rows
 from gateline.features.online.state import Taken
 from gateline.features.online.views import OnlineView, OnlineViews, summary_of
 from gateline.kernel.clock import SECOND, Instant, iso
@@ -36,6 +36,26 @@ if TYPE_CHECKING:
 
 CLOCKS_APART_SECONDS = 60
 _TYPES = {"int64": pl.Int64(), "float64": pl.Float64(), "boolean": pl.Boolean(), "string": pl.String()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedEvents:
+    """Events of which every view can take every row.
+
+    Attributes:
+        source: Name of their source.
+        rows: How many they are.
+        groups: For each definition of the source that is online, its views, and the events as its rows.
+    """
+
+    source: str
+    rows: int
+    groups: Sequence[tuple[Sequence[tuple[FeatureViewVersion, OnlineView]], pl.DataFrame]]
+
+    @property
+    def sources(self) -> tuple[EventSource, ...]:
+        """One definition of the source for each dataset that it reads: the newest."""
+        return tuple({group[0][1].source.dataset: group[0][1].source for group, _ in self.groups}.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +94,10 @@ class OnlineFeatures:
             TooLarge: there are too many rows.
             StorageFull: there is no room; nothing was written.
         """
+        return self.take_in(self.checked(source, rows))
+
+    def checked(self, source: str, rows: Sequence[Values]) -> CheckedEvents:
+        """Return events of a source, ready to be taken in; raises as `push` does, but for StorageFull."""
         if len(rows) > EVENT_ROWS_MAX:
             raise TooLarge(f"{len(rows):,} events came at once; at most {EVENT_ROWS_MAX:,} may.", next_step="Send them in several batches.")
         reading = self.views.reading(source)
@@ -86,12 +110,19 @@ class OnlineFeatures:
         for version in reading:
             view = self.views.definition(version)
             grouped[repr(view.source.as_dict())].append((version, view))
-        frames = [(group, self._frame(*group[0], rows)) for group in grouped.values()]  # all are checked before one is taken in
-        result: dict[str, Any] = {}
+        frames = [(group, self._frame(*group[0], rows)) for group in grouped.values()]
         for group, frame in frames:
+            for _, view in group:
+                usable_rows(view.source, frame, view.keys)
+        return CheckedEvents(source=source, rows=len(rows), groups=frames)
+
+    def take_in(self, events: CheckedEvents) -> dict[str, Any]:
+        """Take in checked events; see `push`."""
+        result: dict[str, Any] = {}
+        for group, frame in events.groups:
             taken = OnlineViews(self.store).take_in([view for _, view in group], frame, self.clock.now())
             result |= {version.id: taken.get(view.fingerprint, Taken())._asdict() for version, view in group}
-        return {"source": source, "rows": len(rows), "views": result}
+        return {"source": events.source, "rows": events.rows, "views": result}
 
     def read_views(self, wanted: Sequence[str], entities: Sequence[Values], t: Instant | None = None) -> dict[str, Any]:
         """Return the features of views for entities, as they are at `t`.

@@ -18,27 +18,35 @@ if TYPE_CHECKING:
     from gateline.sdk.client import Client
 
 
-def push_events(client: Client, source: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Send events of a source; when it returns, all of them are durable in the online store.
+def push_events(client: Client, source: str, rows: Sequence[Mapping[str, Any]], *, spool: bool | None = None) -> dict[str, Any]:
+    """Send events of a source; when it returns, all of them are durable in the online store, and in a dataset that is fed with rows.
 
     Args:
         client: The connection.
         source: Name of the event source.
         rows: Rows of the source's dataset: column to value; instants are aware datetimes or ISO 8601 with an offset.
+        spool: Whether they are added to the dataset: true insists on it, false leaves it to somebody else, None adds them where the
+            dataset is fed with rows.
 
     Returns:
-        View version to what became of the events: taken, known already, conflicting, expired, late.
+        `views`: view version to what became of the events (taken, known already, conflicting, expired, late). `datasets`: dataset to
+        whether it is `spooled` to, and how many rows were `appended`, or `repeated`: there already.
 
     Raises:
         InvalidInput: rows do not fit; batches before the wrong one are in, and may be sent again.
+        Conflict: the dataset holds another row with the same event id, or is made of files and `spool` is true.
+        ContractBroken: rows break the contract of the dataset.
+        Denied: the caller may not add to the dataset.
         NotFound: no view that is kept online reads the source.
     """
-    total: dict[str, dict[str, int]] = {}
+    total: dict[str, dict[str, Any]] = {"views": {}, "datasets": {}}
     for start in range(0, len(rows), EVENT_ROWS_MAX):
         batch = [{name: _plain(value) for name, value in row.items()} for row in rows[start : start + EVENT_ROWS_MAX]]
-        for view, counts in client.post("/features/events", json={"source": source, "rows": batch})["views"].items():
-            before = total.setdefault(view, dict.fromkeys(counts, 0))
-            total[view] = {name: before[name] + count for name, count in counts.items()}
+        answer = client.post("/features/events", json={"source": source, "rows": batch, "spool": spool})
+        for what, sums in total.items():
+            for name, counts in answer[what].items():
+                before = sums.get(name, dict.fromkeys(counts, 0))
+                sums[name] = {one: count if isinstance(count, bool) else before[one] + count for one, count in counts.items()}
     return total
 
 

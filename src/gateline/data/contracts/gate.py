@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateline.data import store
 from gateline.data.contracts import store as contract_store
+from gateline.data.contracts.model import RuleKind
 from gateline.kernel.errors import Conflict, ContractBroken
 
 if TYPE_CHECKING:
@@ -62,6 +63,26 @@ def require_contract(ledger: Ledger, dataset: str, table: pl.DataFrame) -> Passe
 
         refuse_broken(contract, check_table(contract.contract, table, now=ledger.clock.now(), rows_before=before))
     return Passed(dataset=dataset, rows=table.height, contract=contract)
+
+
+def require_rows(ledger: Ledger, dataset: str, rows: pl.DataFrame) -> None:
+    """Check rows that shall be added to a dataset against what the contract in force promises of single rows.
+
+    What it promises of a whole table (freshness, shares of missing values, change of the number of rows, values that never repeat among
+    rows that came earlier) is seen when a version is cut.
+
+    Raises:
+        ContractBroken: they break it; every broken rule is named with column, count and first rows.
+    """
+    with ledger.records.read() as session:
+        contract = contract_store.in_force(session, dataset)
+    if contract is not None:
+        from gateline.data.contracts.check import check_table
+
+        single = replace(contract.contract, freshness=None)
+        shares = {rule.name for rule in single.columns if rule.missing_share_limit}
+        found = check_table(single, rows, now=ledger.clock.now())
+        refuse_broken(contract, [one for one in found if one.rule is not RuleKind.MISSING_VALUES or not shares.intersection(one.columns)])
 
 
 def refuse_broken(version: ContractVersion, violations: Sequence[Violation]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from gateline.demo.chapters.approval import set_reference
+from gateline.demo.chapters.online import tell_online
 from gateline.demo.replay import Cases, Replay, Target
 from gateline.demo.runs import artifact
 from gateline.demo.sampling import sample_positions
@@ -33,7 +34,9 @@ def tell(stage: Stage) -> None:
     """Prepare the requests, show that event times need a permission, and replay two weeks."""
     say = stage.teller.say
     set_reference(stage, stage.facts["champion"], stage.facts["first"]["reference"])
-    cases = _cases(stage)
+    flights = _flights(stage)
+    cases = _cases(stage, flights)
+    tell_online(stage, flights)
     target = Target(host=HOST, port=stage.serving_port, endpoint=stage.model, token=stage.tokens["replayer"])
     _refuse_others(stage, cases, target)
     stops = [label_stop(stage, end) for end in week_ends()]
@@ -58,15 +61,20 @@ def label_stop(stage: Stage, end: Instant) -> Instant:
     return end + int(stage.settings["monitor"]["label_allowance_seconds"]) * SECOND
 
 
-def _cases(stage: Stage) -> Cases:
-    """Return the sampled flights from April on, from the very frame that the pipeline computed."""
+def _flights(stage: Stage) -> pl.DataFrame:
+    """Return the flights from April on, from the very frame that the pipeline computed."""
     feature_set = stage.facts["feature_set"]
     path = stage.client("developer").download(
         artifact(stage.facts["first_run"], "features"), stage.options.home / "cache" / "flights.parquet"
     )
-    kinds = {one.name: str(one.kind) for one in feature_set.features}
-    wanted = list(dict.fromkeys(["row_id", "t", "unit", "label", "label_available_at", *kinds]))
-    flights = pl.read_parquet(path, columns=wanted).filter(pl.col("unit") >= FIRST_DAY).sort("t", "row_id")
+    names = [one.name for one in feature_set.features]
+    wanted = list(dict.fromkeys(["row_id", "t", "unit", "label", "label_available_at", *names]))
+    return pl.read_parquet(path, columns=wanted).filter(pl.col("unit") >= FIRST_DAY).sort("t", "row_id")
+
+
+def _cases(stage: Stage, flights: pl.DataFrame) -> Cases:
+    """Return a sample of the flights."""
+    kinds = {one.name: str(one.kind) for one in stage.facts["feature_set"].features}
     chosen = flights[sample_positions(flights.height, stage.options.requests, stage.options.seed)]
     unlabelled = chosen.get_column("label").null_count()
     stage.teller.say(

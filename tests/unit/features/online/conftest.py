@@ -7,9 +7,11 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from gateline.data import Datasets, ObjectStore, Tables
+from gateline.access import Access, Principal, PrincipalKind, Role
+from gateline.data import ColumnType, Datasets, ObjectStore, Provenance, Spool, Tables
 from gateline.features import (
     Aggregation,
+    EventIntake,
     EventSource,
     FeatureFits,
     FeatureSet,
@@ -26,6 +28,7 @@ from gateline.features import (
     SqliteOnlineStore,
     Standardise,
     WindowView,
+    compute,
     instant,
 )
 from gateline.kernel.clock import HOUR
@@ -117,6 +120,53 @@ def payment(number: int, known: str, amount: int = 1, shop: str = "a", paid: str
 def variant(view, **changes) -> FeatureSet:
     """Return the set with one view in another form."""
     return replace(SHOPPING, views=tuple(replace(one, **changes) if one.name == view.name else one for one in SHOPPING.views))
+
+
+SENDER = Principal(name="till", kind=PrincipalKind.SERVICE, roles=frozenset({Role.RUNNER}))
+TYPES = {
+    "id": ColumnType.INT64, "shop": ColumnType.STRING, "amount": ColumnType.INT64, "paid": ColumnType.DATETIME,
+    "known": ColumnType.DATETIME,
+}  # fmt: skip
+FIRST = [payment(1, "10:05", 5), payment(2, "10:30", 7), payment(3, "11:10", 9, shop="b"), payment(4, "11:20", 11)]
+
+
+class FedShop(Shop):
+    """A shop whose payments come as rows."""
+
+    def __init__(self, ledger, home) -> None:
+        super().__init__(ledger, home)
+        self.spool = Spool(ledger, self.datasets, self.objects, Tables(str(home / "tables"), cache=home / "cache"))
+        self.access = Access(ledger, home)
+        self.intake = EventIntake(online=self.online, spool=self.spool, access=self.access)
+
+    def offline(self, declared: FeatureSet = SHOPPING) -> pl.DataFrame:
+        """Cut a version of the payments, and return the set over it."""
+        cut = self.spool.cut("developer", "payments")
+        names = {source.dataset for source in declared.plan.sources}
+        versions = {name: cut if name == "payments" else self.datasets.get(name) for name in names}
+        return compute(declared, {name: self.datasets.table_paths(one) for name, one in versions.items()})
+
+    def kept(self) -> dict[tuple[str, str], bytes]:
+        """Return everything that is kept online."""
+        found = {}
+        for view in self.store.views():
+            keys = sorted(self.store.keys(view))
+            found |= {(view, key): one.blob for key, one in zip(keys, self.store.entries(view, keys), strict=True) if one}
+        return found
+
+
+def fed_shop(ledger, home, declared: FeatureSet = SHOPPING, orders: str = ORDERED) -> FedShop:
+    """Return a shop at noon whose views are online."""
+    ledger.clock.advance(12 * HOUR / 1_000_000)
+    shop = FedShop(ledger, home)
+    shop.spool.open("developer", "payments", types=TYPES, provenance=Provenance(source="the till", licence="internal"))
+    shop.spool.append("developer", "payments", FIRST, key="first")
+    shop.spool.cut("developer", "payments")
+    for name, text in (("orders", orders), ("shops", SIZES)):
+        shop.add(name, text)
+    shop.version = shop.feature_sets.register("developer", declared)
+    shop.materialise(*(view.name for view in declared.views if hasattr(view, "source")))
+    return shop
 
 
 def opened(ledger, home) -> Shop:
