@@ -52,7 +52,8 @@ def timed(client: Client, entities: int) -> float:
     asked = [{"k": key} for key in KEYS[:entities]]
     for _ in range(20):
         answer = online_features(client, ["newest"], asked)
-    assert all(row["views"]["newest"]["state"] == "ok" for row in answer["rows"])
+    if not all(row["views"]["newest"]["state"] == "ok" for row in answer["rows"]):
+        raise SystemExit(f"Values are missing: {answer['rows'][0]}")
     found = []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -72,8 +73,8 @@ def served(read: Callable[[Client], dict[str, float]]) -> dict[str, float]:
     environment = {**os.environ, "GATELINE_HOME": str(home), "GATELINE_WORKERS": "0", "GATELINE_SERVING_PORT": "0"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        assert process.stdout is not None
-        print(process.stdout.readline(), file=sys.stderr)
+        if process.stdout is None or not process.stdout.readline():
+            raise SystemExit("gateline up did not start")
         with Client(home=home) as client:
             return read(client)
     finally:
