@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from gateline.features.online.views import OnlineView
 from gateline.features.records import views as store
 from gateline.features.records.model import FeatureViewCard, FeatureViewVersion
-from gateline.features.service import CACHED
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
+from gateline.kernel.limits import DEFINITIONS_CACHED
 from gateline.kernel.names import split_version_id
 from gateline.lineage import Node
 
@@ -43,7 +43,7 @@ class FeatureViews:
         self._feature_sets = feature_sets
         self._lineage = lineage
         self._online = online
-        self._load = lru_cache(maxsize=CACHED)(self._define)
+        self._load = lru_cache(maxsize=DEFINITIONS_CACHED)(self._define)
 
     def search(self, text: str = "") -> list[FeatureViewCard]:
         """Return views whose name, owner, description, tags or features hold every word of the text, by name; all of no text."""

@@ -10,11 +10,11 @@ import polars as pl
 
 from gateline.features.engine.derived import with_derived
 from gateline.features.engine.expressions import roots, source_rows
-from gateline.features.online.prepared import Prepared
 from gateline.features.online.requests import typed_frame
 from gateline.features.online.rows import check_event_id, key_text, plain_rows
 from gateline.features.online.state import Taken
 from gateline.features.online.views import OnlineView, OnlineViews, summary_of
+from gateline.features.prepared import Prepared
 from gateline.kernel.clock import SECOND, Instant, iso
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound, TooLarge
 from gateline.kernel.limits import EVENT_ROWS_MAX, FEATURE_ROWS_MAX

@@ -13,6 +13,7 @@ from gateline.features.model import FeatureSet, FeatureSetVersion, FeatureSetVer
 from gateline.features.records.recording import record_views
 from gateline.features.records.views import used
 from gateline.kernel.errors import Conflict, NotFound
+from gateline.kernel.limits import DEFINITIONS_CACHED
 from gateline.kernel.names import split_version_id, version_id
 from gateline.lineage import Node
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from gateline.ledger import Ledger, Transaction
     from gateline.lineage import Lineage
 
-CACHED = 256
-"""How many definitions each cache of them holds."""
 _ATTEMPTS = 5
 
 
@@ -42,7 +41,7 @@ class FeatureSets:
         self._ledger = ledger
         self._lineage = lineage
         self._datasets = datasets
-        self._load = lru_cache(maxsize=CACHED)(self._read)
+        self._load = lru_cache(maxsize=DEFINITIONS_CACHED)(self._read)
 
     def register(self, actor: str, feature_set: FeatureSet, *, dataset_versions: Mapping[str, int] | None = None) -> FeatureSetVersion:
         """Check a set against its datasets and make it a version, or return the version that is the same already.

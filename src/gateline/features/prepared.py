@@ -15,7 +15,7 @@ import polars as pl
 from gateline.data import POLARS_TYPES
 from gateline.features.engine.derived import aliases_needed
 from gateline.features.online.rows import source_schema
-from gateline.features.service import CACHED
+from gateline.kernel.limits import DEFINITIONS_CACHED
 from gateline.kernel.names import split_version_id
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Prepared:
     def __init__(self, feature_sets: FeatureSets, datasets: Datasets) -> None:
         self._feature_sets = feature_sets
         self._datasets = datasets
-        self._request = lru_cache(maxsize=CACHED)(self._make_request)
-        self._keys = lru_cache(maxsize=CACHED)(self._make_keys)
-        self._rows = lru_cache(maxsize=CACHED)(self._make_rows)
+        self._request = lru_cache(maxsize=DEFINITIONS_CACHED)(self._make_request)
+        self._keys = lru_cache(maxsize=DEFINITIONS_CACHED)(self._make_keys)
+        self._rows = lru_cache(maxsize=DEFINITIONS_CACHED)(self._make_rows)
 
     def request(self, feature_set: str) -> Request:
         """Return what a request for the set is made of."""
