@@ -38,7 +38,7 @@ rate = ENTITIES / (time.perf_counter() - started)
 wanted = [f"bench:{name}" for name in NAMES]
 
 report(
-    rate,
+    {"rows_per_second": rate},
     lambda keys: store.get_online_features(features=wanted, entity_rows=[{"k": key} for key in keys]).to_dict(),
     one=500,
     hundred=60,

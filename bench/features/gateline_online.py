@@ -20,17 +20,31 @@ source = EventSource(
 )  # fmt: skip
 view = OnlineView(view=LatestView(name="bench", source=source, entity="k", features=tuple(NAMES), max_age="1d"))
 now = datetime.now(UTC)
-content = values()
-frame = pl.DataFrame(
-    {"k": KEYS, "at": [now - timedelta(hours=1)] * ENTITIES, **{name: content[:, at] for at, name in enumerate(NAMES)}},
-    schema_overrides={"at": pl.Datetime("us", "UTC")},
-)
-store = SqliteOnlineStore(Path(sys.argv[1]) / "online.db")
-views = OnlineViews(store)
 instant = int(now.timestamp() * 1e6)
-started = time.perf_counter()
-views.take_in([view], frame, instant)
-rate = ENTITIES / (time.perf_counter() - started)
+
+
+def taken_in(name: str, keys: list[str]) -> tuple[SqliteOnlineStore, float]:
+    """Return a store with a row of each key, and how many rows were taken in per second."""
+    content = values(len(keys))
+    frame = pl.DataFrame(
+        {"k": keys, "at": [now - timedelta(hours=1)] * len(keys), **{name: content[:, at] for at, name in enumerate(NAMES)}},
+        schema_overrides={"at": pl.Datetime("us", "UTC")},
+    )
+    store = SqliteOnlineStore(Path(sys.argv[1]) / name)
+    started = time.perf_counter()
+    OnlineViews(store).take_in([view], frame, instant)
+    return store, len(keys) / (time.perf_counter() - started)
+
+
+store, rate = taken_in("online.db", KEYS)
+many, many_rate = taken_in("many.db", [f"M{number:06d}" for number in range(10 * ENTITIES)])
+many.close()
+views = OnlineViews(store)
 text = {key: key_text([key]) for key in KEYS}
-report(rate, lambda keys: views.read(view, [text[key] for key in keys], instant), one=2_000, hundred=300)
+report(
+    {"rows_per_second": rate, "many_rows_per_second": many_rate},
+    lambda keys: views.read(view, [text[key] for key in keys], instant),
+    one=2_000,
+    hundred=300,
+)
 store.close()

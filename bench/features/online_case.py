@@ -16,9 +16,9 @@ NAMES = [f"f{number}" for number in range(FEATURES)]
 KEYS = [f"N{number:05d}" for number in range(ENTITIES)]
 
 
-def values() -> np.ndarray:
+def values(entities: int = ENTITIES) -> np.ndarray:
     """Return the values, shape (entities, features)."""
-    return np.random.default_rng(0).normal(size=(ENTITIES, FEATURES))
+    return np.random.default_rng(0).normal(size=(entities, FEATURES))
 
 
 def timed(read: Callable[[Sequence[str]], object], entities: int, repeats: int) -> float:
@@ -35,10 +35,6 @@ def timed(read: Callable[[Sequence[str]], object], entities: int, repeats: int) 
     return statistics.median(found)
 
 
-def report(rows_per_second: float, read: Callable[[Sequence[str]], object], *, one: int, hundred: int) -> None:
-    """Measure and print what the benchmark reads."""
-    print(
-        json.dumps({
-            "rows_per_second": rows_per_second, "one_us_p50": timed(read, 1, one), "hundred_us_p50": timed(read, 100, hundred),
-        })
-    )  # fmt: skip
+def report(rates: dict[str, float], read: Callable[[Sequence[str]], object], *, one: int, hundred: int) -> None:
+    """Measure and print what the benchmark reads, beside the rates of materialisation."""
+    print(json.dumps({**rates, "one_us_p50": timed(read, 1, one), "hundred_us_p50": timed(read, 100, hundred)}))

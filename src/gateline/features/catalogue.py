@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.declarations.views import view_fingerprint
 from gateline.features.online.views import OnlineView
 from gateline.features.records import views as store
 from gateline.features.records.model import FeatureViewCard, FeatureViewVersion
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
+from gateline.kernel.limits import DEFINITIONS_CACHED
 from gateline.kernel.names import split_version_id
 from gateline.lineage import Node
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateline.features.declarations.views import SourcedView
     from gateline.features.model import FeatureSet, FeatureSetVersion
     from gateline.features.online.store import OnlineStore
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 class FeatureViews:
     """The views of an installation, their versions and where their values are kept.
+
+    Definitions never change, and the last that were asked for stay in memory. What does change (which version is promoted, whether it is
+    kept online, whether its view is deprecated) is read from the records every time, so what another process changes counts at once.
 
     Args:
         ledger: Where changes are recorded.
@@ -37,6 +43,7 @@ class FeatureViews:
         self._feature_sets = feature_sets
         self._lineage = lineage
         self._online = online
+        self._load = lru_cache(maxsize=DEFINITIONS_CACHED)(self._define)
 
     def search(self, text: str = "") -> list[FeatureViewCard]:
         """Return views whose name, owner, description, tags or features hold every word of the text, by name; all of no text."""
@@ -46,11 +53,10 @@ class FeatureViews:
 
     def card(self, name: str) -> FeatureViewCard:
         """Return what the catalogue says of a view; raises NotFound."""
-        with self._ledger.records.read() as session:
-            found = store.cards(session, [name])
-        if not found:
-            raise NotFound(f"There is no feature view '{name}'.", next_step="See: gateline feature views.")
-        return found[0]
+        found = self._cards([name]).get(name)
+        if found is None:
+            raise _unknown(name)
+        return found
 
     def get(self, wanted: str) -> FeatureViewVersion:
         """Return a version by its id, or the promoted one of a name; before the first promotion, the newest.
@@ -58,36 +64,39 @@ class FeatureViews:
         Raises:
             NotFound: there is no such view or version.
         """
-        name, number = split_version_id(wanted) if "@" in wanted else (wanted, None)
-        card = self.card(name)
-        number = number or card.promoted or card.versions[-1].version
-        found = next((one for one in card.versions if one.version == number), None)
-        if found is None:
-            raise NotFound(
-                f"There is no feature view version '{wanted}'; '{name}' has {', '.join(one.id for one in card.versions)}.",
-                next_step=f"See: gateline feature views {name}.",
-            )
-        return found
+        return self.chosen([wanted])[0][0]
+
+    def chosen(self, wanted: Sequence[str]) -> tuple[list[FeatureViewVersion], list[str]]:
+        """Return versions as `get` does, and a sentence for each deprecated view among them, all as it is at one moment."""
+        parsed = [split_version_id(one) if "@" in one else (one, None) for one in wanted]
+        cards = self._cards([name for name, _ in parsed])
+        found = []
+        for name, number in parsed:
+            if name not in cards:
+                raise _unknown(name)
+            found.append(_numbered(cards[name], number))
+        return found, [cards[name].warning for name in dict.fromkeys(name for name, _ in parsed) if cards[name].deprecated]
 
     def definition(self, version: FeatureViewVersion) -> OnlineView:
         """Return the view of a version, as the online store keeps it."""
-        declared = self._feature_sets.get(*split_version_id(version.feature_set)).definition
-        return OnlineView(view=_named(declared, version.name))
+        return self._load(version.feature_set, version.name)
 
-    def of_set(self, feature_set: FeatureSetVersion) -> list[FeatureViewVersion]:
-        """Return the versions of its views that a feature set version declares, in their order.
+    def of_set(self, feature_set: FeatureSetVersion) -> tuple[list[FeatureViewVersion], list[str]]:
+        """Return the versions of its views that a set declares, in their order, and a sentence for each deprecated view among them.
 
         Raises:
             NotFound: the set was registered before views were recorded; registering it again records them.
         """
-        found = []
-        with self._ledger.records.read() as session:
-            for view in feature_set.definition.sourced_views:
-                version = store.by_fingerprint(session, view.name, view_fingerprint(view))
-                if version is None:
-                    raise NotFound(f"View '{view.name}' of {feature_set.id} is not recorded.", next_step="Register the set again.")
-                found.append(version)
-        return found
+        names = [view.name for view in feature_set.definition.sourced_views]
+        cards, found = self._cards(names), []
+        for name in names:
+            fingerprint = self._load(feature_set.id, name).fingerprint
+            versions = cards[name].versions if name in cards else ()
+            version = next((one for one in versions if one.fingerprint == fingerprint), None)
+            if version is None:
+                raise NotFound(f"View '{name}' of {feature_set.id} is not recorded.", next_step="Register the set again.")
+            found.append(version)
+        return found, [cards[name].warning for name in sorted(names) if cards[name].deprecated]
 
     def reading(self, source: str) -> list[FeatureViewVersion]:
         """Return the versions that read a source and are kept online."""
@@ -198,6 +207,29 @@ class FeatureViews:
             "watermark": mark.watermark, "lag_seconds": None if mark.watermark is None else (now - mark.watermark) / SECOND,
             "missing_share": missing,
         }  # fmt: skip
+
+    def _cards(self, names: Sequence[str]) -> dict[str, FeatureViewCard]:
+        with self._ledger.records.read() as session:
+            return {card.name: card for card in store.cards(session, names)}
+
+    def _define(self, feature_set: str, name: str) -> OnlineView:
+        return OnlineView(view=_named(self._feature_sets.get(*split_version_id(feature_set)).definition, name))
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no feature view '{name}'.", next_step="See: gateline feature views.")
+
+
+def _numbered(card: FeatureViewCard, number: int | None) -> FeatureViewVersion:
+    """Return a version of a view: the one with the number, else the promoted one, else the newest."""
+    meant = number or card.promoted or card.versions[-1].version
+    found = next((one for one in card.versions if one.version == meant), None)
+    if found is None:
+        raise NotFound(
+            f"There is no feature view version '{card.name}@{meant}'; '{card.name}' has {', '.join(one.id for one in card.versions)}.",
+            next_step=f"See: gateline feature views {card.name}.",
+        )
+    return found
 
 
 def _named(declared: FeatureSet, name: str) -> SourcedView:

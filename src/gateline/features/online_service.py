@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gateline.data import POLARS_TYPES
-from gateline.features.engine.derived import aliases_needed, with_derived
+from gateline.features.engine.derived import with_derived
 from gateline.features.engine.expressions import roots, source_rows
 from gateline.features.online.requests import typed_frame
-from gateline.features.online.rows import check_event_id, key_text, plain_rows, source_schema, usable_rows
+from gateline.features.online.rows import check_event_id, key_text, plain_rows, usable_rows
 from gateline.features.online.state import Taken
 from gateline.features.online.views import OnlineView, OnlineViews, summary_of
+from gateline.features.prepared import Prepared
 from gateline.kernel.clock import SECOND, Instant, iso
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound, TooLarge
 from gateline.kernel.limits import EVENT_ROWS_MAX, FEATURE_ROWS_MAX
-from gateline.kernel.names import split_version_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     Values = Mapping[str, Any]
 
 CLOCKS_APART_SECONDS = 60
-_TYPES = {"int64": pl.Int64(), "float64": pl.Float64(), "boolean": pl.Boolean(), "string": pl.String()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +73,10 @@ class OnlineFeatures:
     datasets: Datasets
     store: OnlineStore
     clock: Clock
+    _prepared: Prepared = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_prepared", Prepared(self.feature_sets, self.datasets))
 
     def push(self, source: str, rows: Sequence[Values]) -> dict[str, Any]:
         """Take in events of a source; when it returns, they are durable in every online view of the source.
@@ -137,8 +139,7 @@ class OnlineFeatures:
             Conflict: the values of a version are not kept online.
             InvalidInput: keys are missing or of another type, or `t` is earlier than the store answers for.
         """
-        versions = [self.views.get(one) for one in wanted]
-        warnings = [card.warning for name in dict.fromkeys(one.name for one in versions) if (card := self.views.card(name)).deprecated]
+        versions, warnings = self.views.chosen(wanted)
         return self._read(versions, entities, t) | {"warnings": warnings}
 
     def read_set(
@@ -156,21 +157,21 @@ class OnlineFeatures:
             Conflict: a view of the set is not kept online.
             InvalidInput: aliases are missing or of another type, `t` is earlier than the store answers for, or the fit is of another set.
         """
-        answer = self._read(self.views.of_set(version), entities, t)
-        plan = version.definition.plan
-        known = {name for part in plan.parts for name in part.outputs}
-        wanted = aliases_needed(plan)
-        spine = self._schema(plan.spine, version)
-        frame = typed_frame(f"the spine of {version.id}", spine, _only(entities, spine), wanted)
-        dtypes = {one.name: _TYPES[one.dtype] for one in version.features}
-        found = pl.DataFrame({name: pl.Series([row["features"][name] for row in answer["rows"]], dtype=dtypes[name]) for name in known})
+        versions, warnings = self.views.of_set(version)
+        answer = self._read(versions, entities, t)
+        request = self._prepared.request(version.id)
+        plan = request.plan
+        frame = typed_frame(f"the spine of {version.id}", request.schema, _only(entities, request.schema), [*request.schema])
+        found = pl.DataFrame({
+            name: pl.Series([row["features"][name] for row in answer["rows"]], dtype=dtype) for name, dtype in request.known.items()
+        })  # fmt: skip
         full = pl.concat([frame, found], how="horizontal") if frame.width and found.width else frame if frame.width else found
         full = with_derived(plan, full) if full.height else full
         full = full if fitted is None or not full.height else fitted.apply(full, version.id)
         features = full.select(version.definition.features).to_dicts() if full.height else []
         rows = [row | {"features": values} for row, values in zip(answer["rows"], features, strict=True)]
         used = {} if fitted is None else {"fitted": fitted.id}
-        return answer | {"rows": rows, "feature_set": version.id, **used, "warnings": self.views.warnings(version.id)}
+        return answer | {"rows": rows, "feature_set": version.id, **used, "warnings": warnings}
 
     def freshness(self) -> list[dict[str, Any]]:
         """Return, for each view version kept online, up to when its events are known, and how long ago that was."""
@@ -211,9 +212,7 @@ class OnlineFeatures:
 
     def _keys(self, version: FeatureViewVersion, view: OnlineView, entities: Sequence[Values]) -> list[str | None]:
         """Return the key of each entity as text; None where a part of it is missing, which matches nothing."""
-        declared = self.feature_sets.get(*split_version_id(version.feature_set))
-        schema = self._schema(view.source, declared)
-        own = {alias: schema[alias] for alias in view.keys}
+        own = self._prepared.keys(version.feature_set, version.name)
         frame = plain_rows(typed_frame(f"the key of view '{version.name}'", own, _only(entities, own), view.keys))
         return [None if None in row else key_text(row) for row in frame.rows()]
 
@@ -225,8 +224,7 @@ class OnlineFeatures:
         """
         source = view.source
         check_event_id(source)
-        declared = self.feature_sets.get(*split_version_id(version.feature_set))
-        schema = self._dataset_schema(source, declared)
+        schema = self._prepared.rows(version.feature_set, source.dataset)
         used = {name for sql in [*source.columns.values(), *([source.where] if source.where else [])] for name in roots(sql)}
         raw = typed_frame(f"dataset '{source.dataset}'", schema, rows, sorted(used))
         frame = source_rows(source, raw.lazy()).collect()
@@ -238,13 +236,6 @@ class OnlineFeatures:
                 next_step="Correct the clock of the sender, or send events when they are available.",
             )
         return frame
-
-    def _schema(self, source: EventSource, declared: FeatureSetVersion) -> dict[str, pl.DataType]:
-        return source_schema(source, self._dataset_schema(source, declared))
-
-    def _dataset_schema(self, source: EventSource, declared: FeatureSetVersion) -> dict[str, pl.DataType]:
-        version = self.datasets.get(*split_version_id(declared.dataset_versions[source.dataset]))
-        return {name: POLARS_TYPES[kind] for name, kind in version.types.items()}
 
 
 def _only(rows: Sequence[Values], schema: Mapping[str, Any]) -> list[dict[str, Any]]:

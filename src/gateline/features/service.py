@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
@@ -12,6 +13,7 @@ from gateline.features.model import FeatureSet, FeatureSetVersion, FeatureSetVer
 from gateline.features.records.recording import record_views
 from gateline.features.records.views import used
 from gateline.kernel.errors import Conflict, NotFound
+from gateline.kernel.limits import DEFINITIONS_CACHED
 from gateline.kernel.names import split_version_id, version_id
 from gateline.lineage import Node
 
@@ -29,12 +31,17 @@ _ATTEMPTS = 5
 
 
 class FeatureSets:
-    """The feature set versions of an installation. A version is never changed or removed, and neither is the data it pins."""
+    """The feature set versions of an installation. A version is never changed or removed, and neither is the data it pins.
+
+    The last versions that were asked for stay in memory. Which version is the newest is read from the records every time, so what another
+    process registers counts at once.
+    """
 
     def __init__(self, ledger: Ledger, lineage: Lineage, datasets: Datasets) -> None:
         self._ledger = ledger
         self._lineage = lineage
         self._datasets = datasets
+        self._load = lru_cache(maxsize=DEFINITIONS_CACHED)(self._read)
 
     def register(self, actor: str, feature_set: FeatureSet, *, dataset_versions: Mapping[str, int] | None = None) -> FeatureSetVersion:
         """Check a set against its datasets and make it a version, or return the version that is the same already.
@@ -92,10 +99,16 @@ class FeatureSets:
         Raises:
             NotFound: there is no such set or version.
         """
+        if version is None:
+            with self._ledger.records.read() as session:
+                version = store.newest_number(session, name)
+        return self._load(name, version)
+
+    def _read(self, name: str, version: int) -> FeatureSetVersion:
         with self._ledger.records.read() as session:
             found = store.find(session, name, version)
         if found is None:
-            wanted = name if version is None else version_id(name, version)
+            wanted = version_id(name, version) if version else name
             raise NotFound(f"There is no feature set version '{wanted}'.", next_step="See: gateline feature list.")
         return found
 

@@ -62,12 +62,9 @@ def by_digest(session: Session, name: str, digest: str) -> FeatureSetVersion | N
     return None if row is None else to_version(row)
 
 
-def find(session: Session, name: str, version: int | None) -> FeatureSetVersion | None:
-    """Return one version, or the newest one."""
-    query = select(FeatureSetVersionRow).where(FeatureSetVersionRow.name == name).order_by(FeatureSetVersionRow.version.desc())
-    if version is not None:
-        query = query.where(FeatureSetVersionRow.version == version)
-    row = session.scalar(query.limit(1))
+def find(session: Session, name: str, version: int) -> FeatureSetVersion | None:
+    """Return one version."""
+    row = session.scalar(select(FeatureSetVersionRow).where(FeatureSetVersionRow.name == name, FeatureSetVersionRow.version == version))
     return None if row is None else to_version(row)
 
 

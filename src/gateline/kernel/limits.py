@@ -16,3 +16,5 @@ UNZIPPED_BYTES_MAX = 8 << 30
 NAME_LENGTH_MAX = 100
 TEXT_LENGTH_MAX = 10_000
 PAGE_ROWS_MAX = 1_000
+DEFINITIONS_CACHED = 256
+"""Definitions of features that each cache in memory holds."""

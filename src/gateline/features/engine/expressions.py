@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Table: TypeAlias = Path | Sequence[Path]
 
 INSTANT = pl.Datetime("us", "UTC")
+_CACHED = 256
 LABEL = "__label"
 LABEL_AT = "__label_available_at"
 
@@ -115,10 +117,21 @@ def with_expressions(frame: pl.DataFrame, expressions: Mapping[str, str]) -> pl.
     """
     if not expressions:
         return frame
-    rows = pl.concat([frame, frame.clear(1)], rechunk=True) if frame.height == 1 else frame
-    inferred = rows.lazy().select(pl.sql_expr(sql).alias(name) for name, sql in expressions.items()).collect_schema()
-    fresh = [typed(pl.sql_expr(sql), inferred[name]).alias(name) for name, sql in expressions.items()]
-    return rows.with_columns(fresh)[: frame.height]
+    schema = tuple(frame.schema.items())
+    rows = pl.concat([frame, _empty_row(schema)], rechunk=True) if frame.height == 1 else frame
+    return rows.with_columns(_typed_columns(tuple(expressions.items()), schema))[: frame.height]
+
+
+@lru_cache(maxsize=_CACHED)
+def _empty_row(schema: tuple[tuple[str, pl.DataType], ...]) -> pl.DataFrame:
+    return pl.DataFrame(schema=dict(schema)).clear(1)
+
+
+@lru_cache(maxsize=_CACHED)
+def _typed_columns(expressions: tuple[tuple[str, str], ...], schema: tuple[tuple[str, pl.DataType], ...]) -> tuple[pl.Expr, ...]:
+    parsed = {name: pl.sql_expr(sql) for name, sql in expressions}
+    inferred = pl.LazyFrame(schema=dict(schema)).select(one.alias(name) for name, one in parsed.items()).collect_schema()
+    return tuple(typed(one, inferred[name]).alias(name) for name, one in parsed.items())
 
 
 def roots(sql: str) -> frozenset[str]:

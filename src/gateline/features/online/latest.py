@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import struct
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateline.features.declarations.plan import Latest, Lookup
-from gateline.features.online.state import EVERYTHING, Reading, Taken, check_kinds, decode, encode, order_of, place_of, refuse_early
+from gateline.features.online.state import (
+    EVERYTHING,
+    Reading,
+    Taken,
+    check_kinds,
+    decode,
+    encode,
+    merged_singly,
+    order_of,
+    place_of,
+    refuse_early,
+)
 from gateline.kernel.clock import SECOND, Instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateline.features.declarations.views import LatestView, LookupView
-    from gateline.features.online.rows import Event
+    from gateline.features.online.rows import Event, Events
 
 _NUMBERS_MAX = 63
 _ONE_TAKEN = Taken(taken=1)
+_TIMES = struct.Struct("<qq")
 
 
 class _Row(NamedTuple):
@@ -92,6 +105,43 @@ class LatestState:
         if not rows or (not taken and len(rows) == len(old)):
             return None, result
         return self._packed(kinds or tuple(_kinds(blob or b"")), horizon, rows), result
+
+    def reduced(self, events: Events, horizon: Instant) -> Events:
+        """Return the events without those that newer ones leave nothing of; see `State`."""
+        from gateline.features.online.bulk import without_passed
+
+        return without_passed(events, horizon - self._offset)
+
+    def merge_all(
+        self, blobs: Sequence[bytes | None], events: Events, places: range, horizon: Instant, covered: Instant | None
+    ) -> tuple[list[bytes | None], Taken]:
+        """Return the states with the events taken in; see `State`.
+
+        An entity's only event is packed together with all others, and this is its new state when nothing else of the entity is kept.
+        """
+        from gateline.features.online.bulk import packed_rows
+
+        shown = _shown(events.kinds[: self._count])
+        start, cut = _start(shown), horizon - self._offset
+        firsts = events.starts[places.start : places.stop]
+        counts = [end - first for first, end in pairwise(events.starts[places.start : places.stop + 1])]
+        rows = events.columns[firsts]
+        packed = packed_rows(rows, start, shown, horizon)
+        found: list[bytes | None] = [*packed]
+        rest, known = [], 0
+        times = zip(*(column.to_list() for column in rows.get_columns()[:2]), strict=True)
+        for place, (blob, count, new, its) in enumerate(zip(blobs, counts, packed, times, strict=True)):
+            if count > 1 or (blob is not None and not blob.startswith(start)):
+                rest.append(place)
+            elif blob is not None and not _passed(blob, len(start), its, horizon, cut):
+                if blob[len(start) + 8 :] == new[len(start) + 8 :]:  # all but the horizon: the row is there already
+                    found[place], known = None, known + 1
+                else:
+                    rest.append(place)
+        merged, taken = merged_singly(self, [blobs[place] for place in rest], events, [places[place] for place in rest], horizon, covered)
+        for place, blob in zip(rest, merged, strict=True):
+            found[place] = blob
+        return found, Taken.total([taken, Taken(taken=len(places) - len(rest) - known, known=known)])
 
     def read(self, blob: bytes, t: Instant) -> Reading:
         """Return the features at `t`; see `State`."""
@@ -186,6 +236,12 @@ def _shown(kinds: tuple[str, ...]) -> str:
 def _start(shown: str) -> bytes:
     """Return how a blob begins: the number of features, and the kind of each."""
     return len(shown).to_bytes(2, "little") + shown.encode()
+
+
+def _passed(blob: bytes, start: int, times: Sequence[Instant], horizon: Instant, cut: Instant) -> bool:
+    """Return whether nothing of a blob stays beside a row with these times, because it is newer and available at `cut` already."""
+    before, newest = _TIMES.unpack_from(blob, start)
+    return before <= horizon and newest < times[0] and times[1] <= cut
 
 
 def _kinds(blob: bytes) -> str:

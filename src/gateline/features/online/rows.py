@@ -6,8 +6,8 @@ The expressions are the ones that offline features are computed by, and so are t
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,33 +17,44 @@ from gateline.features.engine.expressions import INSTANT, source_rows
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateline.features.declarations.plan import EventSource
 
 Event = tuple[Any, ...]
 """Event time, availability (both UTC µs), 16 bytes that stand for the event id, then the values of the carried aliases."""
 
-_MISSING = "__missing"
+KEY, EVENT_TIME, AVAILABLE_AT, EVENT_ID = "__key", "__event", "__available", "__id"
+FIRST_VALUE = 3
+_ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
-    """The events of each entity.
+    """The events of each entity, in columns.
 
     Attributes:
-        by_key: Entity key as text (see `key_text`) to its events.
+        keys: Entity keys as text (see `key_text`), each once, sorted: a store that is sorted finds and writes them one beside the other.
+        starts: Where the events of each key begin in `columns`, and where the last ones end.
+        columns: A column for each item of an `Event`; the events of a key lie together, in the order in which they came.
         kinds: What the values of each carried alias are: `i` whole numbers, `f` fractions, `o` anything else.
-        rows: How many rows there were.
-        unusable: How many of them lack event time, availability or key, and are used nowhere.
         newest: Latest availability, in UTC microseconds; None of no event.
+        passed: How many events were left out, because newer ones leave nothing of them.
     """
 
-    by_key: Mapping[str, list[Event]]
+    keys: list[str]
+    starts: list[int]
+    columns: pl.DataFrame
     kinds: tuple[str, ...]
-    rows: int
-    unusable: int
     newest: int | None
+    passed: int = 0
+
+    def of(self, places: Sequence[int]) -> list[list[Event]]:
+        """Return the events of each key, given by its place in `keys`."""
+        spans = [(self.starts[place], self.starts[place + 1]) for place in places]
+        rows = self.columns[[row for span in spans for row in range(*span)]].rows()
+        ends = [0, *accumulate(end - start for start, end in spans)]
+        return [rows[start:end] for start, end in pairwise(ends)]
 
 
 def key_text(values: Sequence[Any]) -> str:
@@ -83,25 +94,28 @@ def events_of(
     check_event_id(source)
     usable = usable_rows(source, frame, keys)
     ids = source.event_id if identified else ()
-    plain = usable.select(
-        pl.col(source.event_time).dt.timestamp("us").alias("__event"),
-        pl.col(source.available_at).dt.timestamp("us").alias("__available"),
-        *(_plain(alias, usable.schema[alias]).alias(f"__id_{place}") for place, alias in enumerate(ids)),
-        *(_plain(alias, usable.schema[alias]).alias(f"__key_{place}") for place, alias in enumerate(keys)),
-        *(_plain(alias, usable.schema[alias]).alias(f"__value_{place}") for place, alias in enumerate(carried)),
-    )
-    found: dict[str, list[Event]] = defaultdict(list)
-    identities = 2 + len(ids)
-    values = identities + len(keys)
     encode = msgspec.json.encode
-    for row in plain.rows():
-        identity = hashlib.blake2b(encode(row[2:identities]), digest_size=16).digest() if ids else b""
-        found[encode(row[identities:values]).decode()].append((row[0], row[1], identity, *row[values:]))
-    newest = plain["__available"].max()
+    texts = [encode(row).decode() for row in _tuples(usable, keys)]
+    digests = [hashlib.blake2b(encode(row), digest_size=_ID_BYTES).digest() for row in _tuples(usable, ids)] if ids else None
+    columns = usable.select(
+        pl.Series(KEY, texts, dtype=pl.String),
+        pl.col(source.event_time).dt.timestamp("us").alias(EVENT_TIME),
+        pl.col(source.available_at).dt.timestamp("us").alias(AVAILABLE_AT),
+        (pl.lit(b"") if digests is None else pl.Series(digests, dtype=pl.Binary)).alias(EVENT_ID),
+        *(_plain(alias, usable.schema[alias]).alias(f"__value_{place}") for place, alias in enumerate(carried)),
+    ).sort(KEY, maintain_order=True)
+    first = columns.select(pl.col(KEY) != pl.col(KEY).shift()).to_series().fill_null(value=True)
+    newest = columns[AVAILABLE_AT].max()
     return Events(
-        by_key=found, kinds=tuple(_kind(alias, usable.schema[alias]) for alias in carried), rows=frame.height,
-        unusable=frame.height - usable.height, newest=newest if isinstance(newest, int) else None,
+        keys=columns[KEY].filter(first).to_list(), starts=[*first.arg_true().to_list(), columns.height], columns=columns.drop(KEY),
+        kinds=tuple(_kind(alias, usable.schema[alias]) for alias in carried), newest=newest if isinstance(newest, int) else None,
     )  # fmt: skip
+
+
+def _tuples(frame: pl.DataFrame, aliases: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Return aliases row by row, in values that are packed as they are."""
+    plain = frame.select(_plain(alias, frame.schema[alias]) for alias in dict.fromkeys(aliases))
+    return zip(*(plain[alias].to_list() for alias in aliases), strict=True)
 
 
 def check_event_id(source: EventSource) -> None:
@@ -141,7 +155,7 @@ def _plain(alias: str, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.Date():
         return pl.col(alias).cast(pl.Int32).cast(pl.Int64)
     if dtype == pl.Float64():
-        return pl.col(alias) + 0.0
+        return pl.when(pl.col(alias) == 0.0).then(0.0).otherwise(pl.col(alias)).alias(alias)  # Polars leaves -0.0 + 0.0 as it is
     return pl.col(alias)
 
 

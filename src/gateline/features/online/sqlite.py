@@ -235,10 +235,15 @@ def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _write(connection: sqlite3.Connection, changes: Sequence[Change], ids: Mapping[str, int], revision: int) -> bool:
     """Write the changes inside a transaction; False as soon as an entry is not the expected one."""
-    fresh = [(ids[one.view], one.key, revision, one.blob) for one in changes if one.expected is None and one.blob is not None]
-    known = [(revision, one.blob, ids[one.view], one.key, one.expected) for one in changes if one.expected and one.blob is not None]
-    gone = [(ids[one.view], one.key, one.expected) for one in changes if one.expected and one.blob is None]
-    for statement, rows in ((_INSERT, fresh), (_REPLACE, known), (_REMOVE, gone)):
-        if rows and connection.executemany(statement, rows).rowcount != len(rows):
+    fresh = [one for one in changes if one.expected is None and one.blob is not None]
+    known = [one for one in changes if one.expected and one.blob is not None]
+    gone = [one for one in changes if one.expected and one.blob is None]
+    # Rows are made one at a time: so many of them at once would set off a search for garbage.
+    for statement, wanted, rows in (
+        (_INSERT, fresh, ((ids[one.view], one.key, revision, one.blob) for one in fresh)),
+        (_REPLACE, known, ((revision, one.blob, ids[one.view], one.key, one.expected) for one in known)),
+        (_REMOVE, gone, ((ids[one.view], one.key, one.expected) for one in gone)),
+    ):
+        if wanted and connection.executemany(statement, rows).rowcount != len(wanted):
             return False
     return True

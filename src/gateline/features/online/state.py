@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateline.features.declarations.plan import EventSource
-    from gateline.features.online.rows import Event
+    from gateline.features.online.rows import Event, Events
 
 EVERYTHING = 1 << 62
 """The instant up to which a view is covered once its backfill has caught up: from then on, events alone bring what is new."""
@@ -92,6 +92,24 @@ class State(Protocol):
         """
         ...
 
+    def reduced(self, events: Events, horizon: Instant) -> Events:
+        """Return the events without such as leave nothing behind beside the others, whatever is kept and is asked from the horizon on."""
+        ...
+
+    def merge_all(
+        self, blobs: Sequence[bytes | None], events: Events, places: range, horizon: Instant, covered: Instant | None
+    ) -> tuple[list[bytes | None], Taken]:
+        """Return what `merge` returns for each entity, and what became of all events.
+
+        Args:
+            blobs: The state of each entity before; None of one that is new.
+            events: New events.
+            places: Which entities, as places in the keys of the events.
+            horizon: As for `merge`.
+            covered: As for `merge`.
+        """
+        ...
+
     def read(self, blob: bytes, t: Instant) -> Reading:
         """Return the features at `t`.
 
@@ -103,6 +121,15 @@ class State(Protocol):
     def empty(self) -> Reading:
         """Return what an entity has of which nothing is known."""
         ...
+
+
+def merged_singly(
+    state: State, blobs: Iterable[bytes | None], events: Events, places: Sequence[int], horizon: Instant, covered: Instant | None
+) -> tuple[list[bytes | None], Taken]:
+    """Merge one entity after the other; see `State.merge_all`."""
+    pairs = zip(blobs, events.of(places), strict=True)
+    found = [state.merge(blob, own, events.kinds, horizon, covered) for blob, own in pairs]
+    return [blob for blob, _ in found], Taken.total(taken for _, taken in found)
 
 
 def order_of(source: EventSource, keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,23 +10,23 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateline.kernel.clock import Instant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """The blob of an entity as it stands, with the revision that a later commit is held against."""
 
     revision: int
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A blob to be written.
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """A blob to be written. A batch makes thousands of them, which the search for garbage need not know: they refer to nothing that could.
 
     Attributes:
         view: Fingerprint of the view.

@@ -94,12 +94,8 @@ class OnlineViews:
             StorageFull: there is no room; nothing of the rows was written, unless they were more than one commit holds.
             Unavailable: the store does not answer, or others kept writing to the same entities.
         """
-        from gateline.features.online.rows import events_of
-
-        events = {
-            one.fingerprint: events_of(one.source, frame, one.keys, one.state.carried, identified=one.state.identified) for one in views
-        }
-        result = {one.fingerprint: Taken() for one in views}
+        events = {one.fingerprint: _events(one, frame, now) for one in views}
+        result = {fingerprint: Taken(known=own.passed) for fingerprint, own in events.items()}
         *parts, last = _parts(views, events)
         for part in parts:
             for fingerprint, taken in self._commit(part, events, now, None).items():
@@ -163,14 +159,12 @@ class OnlineViews:
         if horizon is not None and t < horizon:
             refuse_early(t, horizon)
 
-    def _commit(
-        self, part: dict[OnlineView, list[str]], events: dict[str, Events], now: Instant, covered: Instant | None
-    ) -> dict[str, Taken]:
+    def _commit(self, part: dict[OnlineView, range], events: dict[str, Events], now: Instant, covered: Instant | None) -> dict[str, Taken]:
         for _ in range(_ATTEMPTS):
             changes: list[Change] = []
             marks: dict[str, Mark] = {}
             result: dict[str, Taken] = {}
-            for view, keys in part.items():
+            for view, places in part.items():
                 own = events[view.fingerprint]
                 before = self.store.mark(view.fingerprint)
                 after = before.advanced(Mark(watermark=own.newest, covered=covered))
@@ -178,37 +172,47 @@ class OnlineViews:
                     after = after.advanced(Mark(horizon=view.horizon(after.watermark, now)))
                 if after != before:
                     marks[view.fingerprint] = after
-                result[view.fingerprint] = self._merged(view, keys, own, before, after, changes)
+                result[view.fingerprint] = self._merged(view, places, own, before, after, changes)
             if (not changes and not marks) or self.store.commit(changes, marks):
                 return result
         raise Unavailable("Others keep writing to the same entities of the online store.", next_step="Send the events again.")
 
-    def _merged(self, view: OnlineView, keys: list[str], own: Events, before: Mark, after: Mark, changes: list[Change]) -> Taken:
+    def _merged(self, view: OnlineView, places: range, own: Events, before: Mark, after: Mark, changes: list[Change]) -> Taken:
         """Add the changes of a view's entities; return what became of their events."""
-        if not keys or after.horizon is None:
+        if not places or after.horizon is None:
             return Taken()
-        horizon = after.horizon
-        merge, taken = view.state.merge, []
-        for key, entry in zip(keys, self.store.entries(view.fingerprint, keys), strict=True):
-            blob, its = merge(None if entry is None else entry.blob, own.by_key[key], own.kinds, horizon, before.covered)
-            taken.append(its)
-            if blob is not None:
-                changes.append(Change(view.fingerprint, key, None if entry is None else entry.revision, blob))
-        return Taken.total(taken)
+        keys = own.keys[places.start : places.stop]
+        entries = self.store.entries(view.fingerprint, keys)
+        there = [None if entry is None else entry.blob for entry in entries]
+        blobs, taken = view.state.merge_all(there, own, places, after.horizon, before.covered)
+        changes += [
+            Change(view.fingerprint, key, None if entry is None else entry.revision, blob)
+            for key, entry, blob in zip(keys, entries, blobs, strict=True)
+            if blob is not None
+        ]
+        return taken
 
 
-def _parts(views: Sequence[OnlineView], events: dict[str, Events]) -> Iterator[dict[OnlineView, list[str]]]:
-    """Yield views with entities so that no commit gets too large; usually all at once."""
-    part: dict[OnlineView, list[str]] = {}
+def _events(view: OnlineView, frame: pl.DataFrame, now: Instant) -> Events:
+    """Return the events of a view's entities, without those that the others leave nothing of."""
+    from gateline.features.online.rows import events_of
+
+    found = events_of(view.source, frame, view.keys, view.state.carried, identified=view.state.identified)
+    return found if found.newest is None else view.state.reduced(found, view.horizon(found.newest, now))
+
+
+def _parts(views: Sequence[OnlineView], events: dict[str, Events]) -> Iterator[dict[OnlineView, range]]:
+    """Yield views with the places of entities so that no commit gets too large; usually all at once."""
+    part: dict[OnlineView, range] = {}
     room = _ENTRIES_MAX
     for view in views:
-        part[view] = []
-        for key in events[view.fingerprint].by_key:
-            if not room:
-                yield part
-                part, room = {view: []}, _ENTRIES_MAX
-            part[view].append(key)
-            room -= 1
+        first, count = 0, len(events[view.fingerprint].keys)
+        part[view] = range(min(room, count))
+        while first + len(part[view]) < count:
+            first += len(part[view])
+            yield part
+            part, room = {view: range(first, min(first + _ENTRIES_MAX, count))}, _ENTRIES_MAX
+        room -= len(part[view])
     yield part
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from gateline.features.declarations.plan import Aggregate, Window
 from gateline.features.online.aggregates import summary, value
-from gateline.features.online.state import Reading, Taken, check_kinds, decode, encode, order_of, place_of, refuse_early
+from gateline.features.online.state import Reading, Taken, check_kinds, decode, encode, merged_singly, order_of, place_of, refuse_early
 from gateline.kernel.clock import SECOND, Instant
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gateline.features.declarations.views import WindowView
-    from gateline.features.online.rows import Event
+    from gateline.features.online.rows import Event, Events
 
     Instants = npt.NDArray[np.int64]
 
@@ -185,6 +185,16 @@ class WindowState:
         if not fresh and not changed:
             return None, result
         return kept.packed(), result
+
+    def reduced(self, events: Events, horizon: Instant) -> Events:  # noqa: ARG002 - every event of a window counts
+        """Return the events as they are; see `State`."""
+        return events
+
+    def merge_all(
+        self, blobs: Sequence[bytes | None], events: Events, places: range, horizon: Instant, covered: Instant | None
+    ) -> tuple[list[bytes | None], Taken]:
+        """Return the states with the events taken in; see `State`."""
+        return merged_singly(self, blobs, events, places, horizon, covered)
 
     def read(self, blob: bytes, t: Instant) -> Reading:
         """Return the features at `t`; see `State`."""

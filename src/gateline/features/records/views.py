@@ -89,9 +89,13 @@ def by_fingerprint(session: Session, name: str, fingerprint: str) -> FeatureView
     return None if row is None else _version(row)
 
 
-def versions(session: Session, *, source: str | None = None, online: bool = False) -> list[FeatureViewVersion]:
-    """Return versions by name and number, optionally those that read a source, or those kept online."""
+def versions(
+    session: Session, *, names: Sequence[str] | None = None, source: str | None = None, online: bool = False
+) -> list[FeatureViewVersion]:
+    """Return versions by name and number, optionally those of some views, those that read a source, or those kept online."""
     query = select(FeatureViewVersionRow).order_by(FeatureViewVersionRow.name, FeatureViewVersionRow.version)
+    if names is not None:
+        query = query.where(FeatureViewVersionRow.name.in_(names))
     if source is not None:
         query = query.where(FeatureViewVersionRow.source == source)
     return [one for row in session.scalars(query) if (one := _version(row)).online or not online]
@@ -100,7 +104,7 @@ def versions(session: Session, *, source: str | None = None, online: bool = Fals
 def cards(session: Session, names: Sequence[str] | None = None) -> list[FeatureViewCard]:
     """Return what the catalogue says of views, or of those named, by name."""
     found: dict[str, list[FeatureViewVersion]] = {}
-    for version in versions(session):
+    for version in versions(session, names=names):
         found.setdefault(version.name, []).append(version)
     query = select(FeatureViewRow).order_by(FeatureViewRow.name)
     if names is not None:
