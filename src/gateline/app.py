@@ -13,7 +13,7 @@ import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
+from gateline.data import Checkpoints, Contracts, Datasets, ObjectStore, Reconstructions, Retention, Sources, Spool, Tables
 from gateline.features import FeatureSets, FeatureViews, Marks, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
 from gateline.gates import Gates
 from gateline.kernel.clock import HOUR, SECOND, SystemClock
@@ -60,6 +60,8 @@ class App:
     objects: ObjectStore
     datasets: Datasets
     retention: Retention
+    reconstructions: Reconstructions
+    checkpoints: Checkpoints
     sources: Sources
     contracts: Contracts
     spool: Spool
@@ -201,6 +203,11 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     retention = Retention(ledger, datasets, objects, tables, lineage)
     spool = Spool(ledger, datasets, objects, tables)
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
+    reconstructions = Reconstructions(ledger, datasets, objects, tables, sources)
+    checkpoints = Checkpoints(
+        ledger, tables, commits=settings.tables_checkpoint_commits, interval_seconds=settings.tables_checkpoint_seconds,
+        log_days=settings.tables_log_days,
+    )  # fmt: skip
     contracts = Contracts(ledger, access, datasets)
     feature_sets = FeatureSets(ledger, lineage, datasets)
     online = _online_store(settings)
@@ -227,6 +234,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
         ("rows", spool.reconcile),
+        ("table checkpoints", checkpoints.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
@@ -237,7 +245,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets,
+        retention=retention, reconstructions=reconstructions, checkpoints=checkpoints, sources=sources,
+        contracts=contracts, spool=spool, feature_sets=feature_sets,
         marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
         materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
