@@ -190,10 +190,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     """
     configure_logging(settings.log_level)
     clock = clock or SystemClock()
-    with storage_errors(settings.home):
-        settings.home.mkdir(parents=True, exist_ok=True)
-    records = Records(settings.records_location)
-    records.migrate()
+    records = _opened_records(settings)
     ledger = Ledger(records, clock, SigningKey.load_or_create(settings.keys_path))
     access = Access(ledger, settings.home)
     lineage = Lineage(records)
@@ -204,10 +201,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     spool = Spool(ledger, datasets, objects, tables)
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
     reconstructions = Reconstructions(ledger, datasets, objects, tables, sources)
-    checkpoints = Checkpoints(
-        ledger, tables, commits=settings.tables_checkpoint_commits, interval_seconds=settings.tables_checkpoint_seconds,
-        log_days=settings.tables_log_days,
-    )  # fmt: skip
+    checkpoints = _table_checkpoints(settings, ledger, tables)
     contracts = Contracts(ledger, access, datasets)
     feature_sets = FeatureSets(ledger, lineage, datasets)
     online = _online_store(settings)
@@ -252,6 +246,23 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
         pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
+    )  # fmt: skip
+
+
+def _opened_records(settings: Settings) -> Records:
+    """Return the records database in the newest schema, in a home folder that is made when it is missing."""
+    with storage_errors(settings.home):
+        settings.home.mkdir(parents=True, exist_ok=True)
+    records = Records(settings.records_location)
+    records.migrate()
+    return records
+
+
+def _table_checkpoints(settings: Settings, ledger: Ledger, tables: Tables) -> Checkpoints:
+    """Return what keeps the logs of the Delta tables short, as often as the settings say."""
+    return Checkpoints(
+        ledger, tables, commits=settings.tables_checkpoint_commits, interval_seconds=settings.tables_checkpoint_seconds,
+        log_days=settings.tables_log_days,
     )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def keys(s3, prefix):
     return sorted(one["Key"] for one in s3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", []))
 
 
-def test_rows_are_committed_cut_compacted_and_vacuumed(spool, s3, datasets, retention):
+def test_rows_are_committed_cut_compacted_and_vacuumed(spool, s3, datasets, retention, clock):
     for number in range(3):
         send(spool, number)
         assert spool.commit("sales") == 1
@@ -131,6 +131,7 @@ def test_rows_are_committed_cut_compacted_and_vacuumed(spool, s3, datasets, rete
     assert head(s3) == [0, 1, 2]
     send(spool, 3)
     second = spool.cut("developer", "sales")
+    clock.advance(seconds=1)
     assert (len(first.files), len(second.files)) == (3, 2)
     assert retention.vacuum("operator", "sales", NOW).versions == {"sales@1": tuple(file.path for file in first.files)}
     retention.vacuum("operator", "sales", NOW, apply=True)
