@@ -81,6 +81,7 @@ class App:
     pipelines: Pipelines
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
+    table_reconcilers: Reconcilers
 
     def start(self) -> None:
         """Begin workers, MLflow and the reconcilers; returns at once.
@@ -92,9 +93,11 @@ class App:
         self.fleet.start(ready_seconds=None)
         self.mlflow.start()
         self.reconcilers.start()
+        self.table_reconcilers.start()
 
     def stop(self) -> None:
         """End everything that was started; nothing acknowledged is lost."""
+        self.table_reconcilers.stop()
         self.reconcilers.stop()
         self.fleet.stop()
         self.mlflow.stop()
@@ -103,6 +106,7 @@ class App:
 
     def reconcile_once(self) -> None:
         """Let each reconciler make one pass in this thread."""
+        self.table_reconcilers.pass_once()
         self.reconcilers.pass_once()
 
 
@@ -126,7 +130,7 @@ class Reconcilers:
     def start(self) -> None:
         """Begin to reconcile in a background thread."""
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="reconcilers", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._lease.name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -223,12 +227,10 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     pipelines = Pipelines(ledger, objects)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
     outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
-    lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
+    leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
-        ("rows", spool.reconcile),
-        ("table checkpoints", checkpoints.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
@@ -245,7 +247,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
         pipelines=pipelines, mlflow=mlflow,
-        reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
+        reconcilers=Reconcilers(leading(name="reconcilers"), settings.reconcile_interval_seconds, steps),
+        table_reconcilers=_table_reconcilers(leading(name="tables"), settings, spool, checkpoints),
     )  # fmt: skip
 
 
@@ -264,6 +267,12 @@ def _table_checkpoints(settings: Settings, ledger: Ledger, tables: Tables) -> Ch
         ledger, tables, commits=settings.tables_checkpoint_commits, interval_seconds=settings.tables_checkpoint_seconds,
         log_days=settings.tables_log_days,
     )  # fmt: skip
+
+
+def _table_reconcilers(lease: Lease, settings: Settings, spool: Spool, checkpoints: Checkpoints) -> Reconcilers:
+    """Return what works on the Delta tables: a thread apart, so that an object store that hangs holds up no rollout and no alert."""
+    steps = (("rows", spool.reconcile), ("table checkpoints", checkpoints.reconcile))
+    return Reconcilers(lease, settings.reconcile_interval_seconds, steps)
 
 
 def _online_store(settings: Settings) -> OnlineStore:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from gateline.app import build
 from gateline.cli import main
 from gateline.kernel.errors import Denied, IntegrityFailure, NotFound
+from gateline.kernel.settings import Settings
 from gateline.sdk.client import Client
 from gateline.sdk.data import register_dataset, verify_dataset
 from gateline.sdk.retention import dataset_pins, pin_dataset, reconstruct_dataset, unpin_dataset, vacuum_dataset
+from gateline.sdk.rows import append_rows, open_spool
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +201,16 @@ def test_a_checkpoint_is_given_from_the_command_line(home, capsys):
     assert (status, out) == (0, "people has a checkpoint at table version 2; 0 files of its log were removed\n")
     assert (home / "tables" / "people" / "_delta_log" / "_last_checkpoint").is_file()
     assert run(home, capsys, "dataset", "checkpoint", "nobody")[0] == 1
+
+
+def test_a_server_commits_rows_and_gives_tables_their_checkpoints_by_itself(home):
+    with Client(home=home) as client:
+        open_spool(client, "sales", {"n": "int64"}, source="the till", licence="internal")
+        append_rows(client, "sales", [{"n": number} for number in range(10_000)], key="many")
+    app = build(Settings(home=home, mlflow=False, workers=0, tables_checkpoint_commits=1))
+    app.reconcile_once()
+    app.stop()
+    for name in ("people", "sales"):
+        assert (home / "tables" / name / "_delta_log" / "_last_checkpoint").is_file()
+    with Client(home=home) as client:
+        assert client.get("/datasets/sales/spool")["rows_committed"] == 10_000

@@ -34,6 +34,7 @@ _ROW_GROUP_ROWS = 1 << 17
 _ATTEMPTS = 10
 # The log is what lets other engines read an earlier version, so it is kept; files are removed by our vacuum alone.
 _CONFIGURATION: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
+_PATIENCE = {"retry_timeout": "30s"}  # of the client of an object store: a store that hangs is given up within a minute, not three
 _WRITER = "gateline"
 LOG = "_delta_log"
 
@@ -74,7 +75,8 @@ class Tables:
     """
 
     def __init__(self, location: str, *, cache: Path, storage_options: Mapping[str, str] | None = None, file_rows: int = FILE_ROWS) -> None:
-        self._options = dict(storage_options or {})
+        patience = _PATIENCE if "://" in location else {}
+        self._options = {**patience, **(storage_options or {})}
         self._place = RemotePlace(location, self._options, cache) if "://" in location else LocalPlace(location)
         self._file_rows = file_rows
 
