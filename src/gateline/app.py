@@ -7,13 +7,13 @@ import socket
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
-from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
+from gateline.data import Checkpoints, Contracts, Datasets, ObjectStore, Reconstructions, Retention, Sources, Spool, Tables
 from gateline.features import (
     EventIntake,
     FeatureFits,
@@ -70,6 +70,8 @@ class App:
     objects: ObjectStore
     datasets: Datasets
     retention: Retention
+    reconstructions: Reconstructions
+    checkpoints: Checkpoints
     sources: Sources
     contracts: Contracts
     spool: Spool
@@ -91,6 +93,7 @@ class App:
     pipelines: Pipelines
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
+    table_reconcilers: Reconcilers
 
     def start(self) -> None:
         """Begin workers, MLflow and the reconcilers; returns at once.
@@ -102,9 +105,11 @@ class App:
         self.fleet.start(ready_seconds=None)
         self.mlflow.start()
         self.reconcilers.start()
+        self.table_reconcilers.start()
 
     def stop(self) -> None:
         """End everything that was started; nothing acknowledged is lost."""
+        self.table_reconcilers.stop()
         self.reconcilers.stop()
         self.fleet.stop()
         self.mlflow.stop()
@@ -113,6 +118,7 @@ class App:
 
     def reconcile_once(self) -> None:
         """Let each reconciler make one pass in this thread."""
+        self.table_reconcilers.pass_once()
         self.reconcilers.pass_once()
 
 
@@ -136,7 +142,7 @@ class Reconcilers:
     def start(self) -> None:
         """Begin to reconcile in a background thread."""
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="reconcilers", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._lease.name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -200,10 +206,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     """
     configure_logging(settings.log_level)
     clock = clock or SystemClock()
-    with storage_errors(settings.home):
-        settings.home.mkdir(parents=True, exist_ok=True)
-    records = Records(settings.records_location)
-    records.migrate()
+    records = _opened_records(settings)
     ledger = Ledger(records, clock, SigningKey.load_or_create(settings.keys_path))
     access = Access(ledger, settings.home)
     lineage = Lineage(records)
@@ -213,12 +216,11 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     retention = Retention(ledger, datasets, objects, tables, lineage)
     spool = Spool(ledger, datasets, objects, tables)
     sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
+    reconstructions = Reconstructions(ledger, datasets, objects, tables, sources)
+    checkpoints = _table_checkpoints(settings, ledger, tables)
     contracts = Contracts(ledger, access, datasets)
-    feature_sets = FeatureSets(ledger, lineage, datasets)
-    feature_fits = FeatureFits(ledger, lineage, feature_sets, datasets)
-    online = _online_store(settings)
-    feature_views = FeatureViews(ledger, feature_sets, lineage, online)
-    online_features = OnlineFeatures(views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=clock)
+    features = _features(ledger, lineage, datasets, contracts, _online_store(settings))
+    feature_sets, feature_fits = features.feature_sets, features.feature_fits
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
     tracking = Tracking(ledger, mlflow.run_source, lineage, **_claims(datasets, feature_fits))
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
@@ -236,28 +238,77 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     pipelines = Pipelines(ledger, objects)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
     outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
-    lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
+    leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
-        ("rows", spool.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
-        ("features", _Pruning(online_features, clock).prune_when_due),
+        ("features", _Pruning(features.online_features, clock).prune_when_due),
         ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, sources=sources, contracts=contracts, spool=spool, feature_sets=feature_sets, feature_fits=feature_fits,
-        marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
-        event_intake=EventIntake(online=online_features, spool=spool, access=access),
-        materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
-        gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
-        pipelines=pipelines, mlflow=mlflow, reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
+        retention=retention, reconstructions=reconstructions, checkpoints=checkpoints, sources=sources, contracts=contracts, spool=spool,
+        event_intake=EventIntake(online=features.online_features, spool=spool, access=access), **features._asdict(),
+        tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts,
+        monitoring=monitoring, parity=parity, pipelines=pipelines, mlflow=mlflow,
+        reconcilers=Reconcilers(leading(name="reconcilers"), settings.reconcile_interval_seconds, steps),
+        table_reconcilers=_table_reconcilers(leading(name="tables"), settings, spool, checkpoints),
     )  # fmt: skip
+
+
+class _Features(NamedTuple):
+    """The services of features, under the names that the App gives them."""
+
+    feature_sets: FeatureSets
+    feature_fits: FeatureFits
+    feature_views: FeatureViews
+    online_features: OnlineFeatures
+    materialisation: Materialisation
+    marks: Marks
+
+
+def _features(ledger: Ledger, lineage: Lineage, datasets: Datasets, contracts: Contracts, online: OnlineStore) -> _Features:
+    """Wire the services of features over one online store."""
+    feature_sets = FeatureSets(ledger, lineage, datasets)
+    feature_views = FeatureViews(ledger, feature_sets, lineage, online)
+    return _Features(
+        feature_sets=feature_sets,
+        feature_fits=FeatureFits(ledger, lineage, feature_sets, datasets),
+        feature_views=feature_views,
+        online_features=OnlineFeatures(
+            views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=ledger.clock
+        ),
+        materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online),
+        marks=Marks(ledger, feature_sets, contracts),
+    )  # fmt: skip
+
+
+def _opened_records(settings: Settings) -> Records:
+    """Return the records database in the newest schema, in a home folder that is made when it is missing."""
+    with storage_errors(settings.home):
+        settings.home.mkdir(parents=True, exist_ok=True)
+    records = Records(settings.records_location)
+    records.migrate()
+    return records
+
+
+def _table_checkpoints(settings: Settings, ledger: Ledger, tables: Tables) -> Checkpoints:
+    """Return what keeps the logs of the Delta tables short, as often as the settings say."""
+    return Checkpoints(
+        ledger, tables, commits=settings.tables_checkpoint_commits, interval_seconds=settings.tables_checkpoint_seconds,
+        log_days=settings.tables_log_days,
+    )  # fmt: skip
+
+
+def _table_reconcilers(lease: Lease, settings: Settings, spool: Spool, checkpoints: Checkpoints) -> Reconcilers:
+    """Return what works on the Delta tables: a thread apart, so that an object store that hangs holds up no rollout and no alert."""
+    steps = (("rows", spool.reconcile), ("table checkpoints", checkpoints.reconcile))
+    return Reconcilers(lease, settings.reconcile_interval_seconds, steps)
 
 
 def _online_store(settings: Settings) -> OnlineStore:

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-
-import boto3
 import polars as pl
 import pytest
 
@@ -20,39 +13,12 @@ from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
 FRAME = pl.DataFrame({"x": [1, 2, 3], "s": ["a", None, "é"]})
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of an S3 in a process of its own: `deltalake` lets no other thread run while it waits for the network."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    found = next(match for line in running.stderr if (match := re.search(r"Running on (http://\S+)", line)))
-    threading.Thread(target=running.stderr.read, daemon=True).start()  # the log of requests must not fill the pipe
-    yield found[1]
-    running.terminate()
-    running.wait(timeout=30)
-    running.stderr.close()
-
-
-@pytest.fixture
-def store(server: str):
-    client = boto3.client("s3", endpoint_url=server, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
-    client.create_bucket(Bucket="gateline")
-    yield client
-    for one in client.list_objects_v2(Bucket="gateline").get("Contents", []):
-        client.delete_object(Bucket="gateline", Key=one["Key"])
-    client.delete_bucket(Bucket="gateline")
-
-
 @pytest.fixture(params=["folder", "s3"])
-def tables(request, home, server) -> Tables:
+def tables(request, home) -> Tables:
     if request.param == "folder":
         return Tables(str(home / "tables"), cache=home / "cache", file_rows=2)
-    request.getfixturevalue("store")
-    options = {
-        "AWS_ENDPOINT_URL": server, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_ALLOW_HTTP": "true", "AWS_CONDITIONAL_PUT": "etag",
-    }  # fmt: skip
-    return Tables("s3://gateline/tables", cache=home / "cache", storage_options=options, file_rows=2)
+    s3 = request.getfixturevalue("s3")
+    return Tables("s3://gateline/tables", cache=home / "cache", storage_options=s3.options(), file_rows=2)
 
 
 def read(tables: Tables, files) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from gateline.app import build
 from gateline.cli import main
 from gateline.kernel.errors import Denied, IntegrityFailure, NotFound
+from gateline.kernel.settings import Settings
 from gateline.sdk.client import Client
 from gateline.sdk.data import register_dataset, verify_dataset
 from gateline.sdk.retention import dataset_pins, pin_dataset, reconstruct_dataset, unpin_dataset, vacuum_dataset
+from gateline.sdk.rows import append_rows, open_spool
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +103,8 @@ def test_the_command_line_keeps_removes_and_rebuilds(home, capsys):
     assert "removed 1 files of people@1" in run(home, capsys, "dataset", "vacuum", "people", "--older-than-days", "0", "--apply")[1]
     assert run(home, capsys, "dataset", "verify")[0] == 1
     status, out = run(home, capsys, "dataset", "reconstruct", "people@1", "--restore")
-    assert (status, out.splitlines()[0]) == (0, "people@1: equal to what was registered")
-    assert out.splitlines()[1].startswith("restored part_")
+    assert (status, out.splitlines()[0]) == (0, "people@1: equal to what was registered, built from its kept rows")
+    assert out.splitlines()[-1].startswith("restored part_")
     assert run(home, capsys, "dataset", "verify")[0] == 0
 
 
@@ -139,3 +143,74 @@ def test_a_dataset_is_fed_with_rows_from_the_command_line(home, capsys, tmp_path
     assert run(home, capsys, "dataset", "verify")[0] == 0
     with Client(home=home) as client:
         assert client.get("/datasets/sales/spool")["rows_committed"] == 2
+
+
+def test_a_version_is_rebuilt_from_its_file_where_it_lay_or_where_it_is_named(home, capsys, tmp_path):
+    file = tmp_path / "cities.csv"
+    file.write_text("name\nParis\n")
+    given = ("--source", "made for the test", "--licence", "CC0-1.0")
+    assert run(home, capsys, "dataset", "register", "cities", str(file), *given)[0] == 0
+    again = ("dataset", "reconstruct", "cities@1", "--from", "sources")
+    status, out = run(home, capsys, *again)
+    assert (status, out.splitlines()[0]) == (0, "cities@1: equal to what was registered, built from its source")
+    assert out.splitlines()[1].startswith("source equal: the file is the one that was registered, SHA-256 ")
+    file.write_text("name\nRome\n")
+    status, out = run(home, capsys, *again)
+    assert (status, out.splitlines()[1:]) == (
+        1,
+        ["source different: the file changed", f"To see what differs, name it with: --file {file}."],
+    )
+    with Client(home=home) as client:  # nothing was sent that the record did not already describe
+        with pytest.raises(NotFound):
+            client.download(hashlib.sha256(file.read_bytes()).hexdigest(), tmp_path / "sent")
+    status, out = run(home, capsys, *again, "--file", str(file))
+    assert (status, "1 rows are only in the source now, 1 only in the version" in out) == (1, True)
+    assert "cities@1 → cities@1 as its source holds it now: 1 → 1 rows" in out
+    file.unlink()
+    status, out = run(home, capsys, *again)
+    assert (status, out.splitlines()[0]) == (1, "cities@1: not built from its source")
+    assert out.splitlines()[1] == f"source gone: there is no file {file} on the machine of owner"
+    assert run(home, capsys, "dataset", "reconstruct", "cities@1")[0] == 0
+    assert run(home, capsys, "dataset", "reconstruct", "cities@1", "--from", "kept") == (
+        0, "cities@1: equal to what was registered, built from its kept rows\n",
+    )  # fmt: skip
+    assert run(home, capsys, *again, "--file", str(file))[0] == 1
+
+
+def test_a_version_is_rebuilt_from_a_connection_as_of_its_time(tmp_path, home, monkeypatch, capsys):
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE sales (item TEXT, known_at TEXT)")
+        connection.execute("INSERT INTO sales VALUES ('tea', '2020-01-01 00:00:00.000000'), ('milk', '2021-01-01 00:00:00.000000')")
+    connection.close()
+    monkeypatch.setenv("GATELINE_CONNECTIONS", json.dumps({"shop": f"sqlite:///{tmp_path / 'shop.db'}"}))
+    query = "SELECT item FROM sales WHERE known_at <= :as_of"
+    given = ("--source", "the shop", "--licence", "CC0-1.0", "--query", query, "--as-of", "2020-06-01T00:00:00Z")
+    status, out = run(home, capsys, "dataset", "fetch", "sales", "shop", *given)
+    assert (status, out[:16]) == (0, "sales@1: 1 rows,")
+    status, out = run(home, capsys, "dataset", "reconstruct", "sales@1", "--from", "sources", "--json")
+    found = json.loads(out)
+    assert (status, found["equal"], found["built_from"], found["source"]["state"]) == (0, True, "sources", "equal")
+    assert "as of 2020-06-01T00:00:00.000000Z" in found["source"]["sentence"]
+    monkeypatch.setenv("GATELINE_CONNECTIONS", json.dumps({"shop": "postgresql+psycopg://me@127.0.0.1:1/db?connect_timeout=2"}))
+    status, out = run(home, capsys, "dataset", "reconstruct", "sales@1", "--from", "sources")
+    assert (status, out.splitlines()[1][:19]) == (4, "source unreachable:")
+
+
+def test_a_checkpoint_is_given_from_the_command_line(home, capsys):
+    status, out = run(home, capsys, "dataset", "checkpoint", "people")
+    assert (status, out) == (0, "people has a checkpoint at table version 2; 0 files of its log were removed\n")
+    assert (home / "tables" / "people" / "_delta_log" / "_last_checkpoint").is_file()
+    assert run(home, capsys, "dataset", "checkpoint", "nobody")[0] == 1
+
+
+def test_a_server_commits_rows_and_gives_tables_their_checkpoints_by_itself(home):
+    with Client(home=home) as client:
+        open_spool(client, "sales", {"n": "int64"}, source="the till", licence="internal")
+        append_rows(client, "sales", [{"n": number} for number in range(10_000)], key="many")
+    app = build(Settings(home=home, mlflow=False, workers=0, tables_checkpoint_commits=1))
+    app.reconcile_once()
+    app.stop()
+    for name in ("people", "sales"):
+        assert (home / "tables" / name / "_delta_log" / "_last_checkpoint").is_file()
+    with Client(home=home) as client:
+        assert client.get("/datasets/sales/spool")["rows_committed"] == 10_000

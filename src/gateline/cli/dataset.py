@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from gateline.cli.keeping import VERBS, column_types
+from gateline.cli.keeping import VERBS, column_types, moment
 from gateline.cli.output import client, emit, progress, table
-from gateline.kernel.clock import iso, parse_iso
+from gateline.kernel.clock import iso
 
 
 @click.group("dataset")
@@ -57,8 +57,7 @@ def register(
     version = register_dataset(
         client(ctx), name, file, source=source, licence=licence, format=file_format, description=description, purpose=purpose,
         null_values=null_values, types=column_types(types), legal_basis=legal_basis,
-        collected_from=None if collected_from is None else parse_iso(collected_from),
-        collected_to=None if collected_to is None else parse_iso(collected_to),
+        collected_from=moment(collected_from), collected_to=moment(collected_to),
     )  # fmt: skip
     emit(ctx, version.as_dict(), f"{version.id}: {version.row_count:,} rows, {len(version.schema)} columns, digest {version.digest}")
 
@@ -68,6 +67,7 @@ def register(
 @click.argument("connection")
 @click.option("--query", default="", help="The SQL query.")
 @click.option("--path", default="", help="The Delta table, below the connection.")
+@click.option("--as-of", help="As of when: stands for :as_of in the query, or chooses the Delta version. [default: now]")
 @click.option("--table-version", type=click.IntRange(min=0), help="Version of the Delta table. [default: the newest]")
 @click.option("--source", required=True, help="Where the data came from.")
 @click.option("--licence", required=True, help="Under which terms it may be used, such as CC0-1.0.")
@@ -76,11 +76,11 @@ def register(
 @click.option("--purpose", default="", help="What it was collected for.")
 @click.option("--legal-basis", default="", help="By what right personal data in it is processed.")
 @click.pass_context
-def fetch(ctx: click.Context, /, name: str, connection: str, types: tuple[str, ...], **given: Any) -> None:
+def fetch(ctx: click.Context, /, name: str, connection: str, types: tuple[str, ...], as_of: str | None, **given: Any) -> None:
     """Let the server fetch rows from CONNECTION, which its operator configured, and make them a version of dataset NAME."""
     from gateline.sdk.data import fetch_dataset
 
-    version = fetch_dataset(client(ctx), name, connection, types=column_types(types), **given)
+    version = fetch_dataset(client(ctx), name, connection, types=column_types(types), as_of=moment(as_of), **given)
     emit(ctx, version.as_dict(), f"{version.id}: {version.row_count:,} rows, {len(version.schema)} columns, digest {version.digest}")
 
 

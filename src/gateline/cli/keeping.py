@@ -14,25 +14,58 @@ from gateline.kernel.clock import iso, parse_iso
 from gateline.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from gateline.data import Pin
+    from gateline.data import Pin, Reconstruction
+    from gateline.kernel.clock import Instant
 
 _BATCH_ROWS = 5_000
 
 
 @click.command("reconstruct")
 @click.argument("version")
+@click.option(
+    "--from",
+    "build_from",
+    type=click.Choice(["sources", "kept", "auto"]),
+    default="auto",
+    show_default=True,
+    help="Read the source again, or take the rows that were kept, or whichever of them gives the version.",
+)
+@click.option("--file", type=click.Path(), help="Where its uploaded file lies now. [default: where it lay when it was registered]")
 @click.option("--restore", is_flag=True, help="Write missing and damaged table files again.")
 @click.pass_context
-def reconstruct(ctx: click.Context, version: str, restore: bool) -> int:
-    """Build VERSION (NAME@NUMBER) again from its raw rows and compare; exit status 1 when it differs or a file stays lost."""
+def reconstruct(ctx: click.Context, version: str, build_from: str, file: str | None, restore: bool) -> int:
+    """Build VERSION (NAME@NUMBER) again and compare. Exit status 1 when it differs or a file stays lost, 4 when no source was read."""
+    from gateline.data import SourceState
     from gateline.sdk.retention import reconstruct_dataset
 
-    found = reconstruct_dataset(client(ctx), version, restore=restore)
-    lines = [f"{found.version}: " + ("equal to what was registered" if found.equal else f"differs: {'; '.join(found.differences)}")]
+    found = reconstruct_dataset(client(ctx), version, build_from=build_from, file=file, restore=restore)
+    emit(ctx, found.as_dict(), lambda: _reconstruction_text(found))
+    if found.equal and not found.unrestorable:
+        return ExitCode.PASS
+    unread = {SourceState.UNREACHABLE, SourceState.NOT_RECORDED, SourceState.NOT_READ}
+    pending = build_from == "sources" and found.source is not None and found.source.state in unread
+    return ExitCode.PENDING if pending else ExitCode.ERROR
+
+
+def _reconstruction_text(found: Reconstruction) -> str:
+    from gateline.cli.difference import difference_text
+
+    origin = "its source" if found.built_from == "sources" else "its kept rows"
+    lines, source = [], found.source
+    if found.equal:
+        lines.append(f"{found.version}: equal to what was registered, built from {origin}")
+    elif found.built_from == "kept" or (source is not None and source.state == "different"):
+        lines.append(f"{found.version}: differs, built from {origin}: {'; '.join(found.differences)}")
+    else:
+        lines.append(f"{found.version}: not built from its source")
+    if source is not None:
+        more = f": {'; '.join(source.differences)}" if source.differences and found.built_from == "kept" else ""
+        lines.append(f"source {source.state.replace('_', ' ')}: {source.sentence}{more}")
+        lines += [source.next_step] if source.next_step else []
+        lines += ["", difference_text(source.diff), ""] if source.diff is not None else []
     lines += [f"restored {path}" for path in found.restored]
     lines += [f"the very bytes of {path} cannot be made again; register the raw file as a new version" for path in found.unrestorable]
-    emit(ctx, found.as_dict(), "\n".join(lines))
-    return ExitCode.PASS if found.equal and not found.unrestorable else ExitCode.ERROR
+    return "\n".join(lines).rstrip()
 
 
 @click.command("pin")
@@ -46,9 +79,7 @@ def pin(ctx: click.Context, version: str, reason: str, until: str | None, legal_
     """Keep the files of VERSION (NAME@NUMBER)."""
     from gateline.sdk.retention import pin_dataset
 
-    found = pin_dataset(
-        client(ctx), version, reason=reason, until=None if until is None else parse_iso(until), legal_hold=legal_hold, evidence=evidence
-    )
+    found = pin_dataset(client(ctx), version, reason=reason, until=moment(until), legal_hold=legal_hold, evidence=evidence)
     emit(ctx, found.as_dict(), f"{found.version} is kept by {found.id}")
 
 
@@ -182,6 +213,22 @@ def compact(ctx: click.Context, name: str) -> None:
     emit(ctx, {"files": files}, f"{files} files of {name} became one" if files else f"{name} has no small files to put together")
 
 
+@click.command("checkpoint")
+@click.argument("name")
+@click.pass_context
+def checkpoint(ctx: click.Context, name: str) -> None:
+    """Give the log of dataset NAME's table a checkpoint, and remove old log entries that no version needs; a server does so by itself."""
+    from gateline.sdk.rows import checkpoint_dataset
+
+    found = checkpoint_dataset(client(ctx), name)
+    emit(ctx, found, f"{name} has a checkpoint at table version {found['table_version']}; {found['removed']} files of its log were removed")
+
+
+def moment(text: str | None) -> Instant | None:
+    """Return the time that an option names; None when it was not given."""
+    return None if text is None else parse_iso(text)
+
+
 def column_types(declared: tuple[str, ...]) -> dict[str, str]:
     """Return column to type of options written COLUMN=TYPE.
 
@@ -194,4 +241,4 @@ def column_types(declared: tuple[str, ...]) -> dict[str, str]:
     return {column: dtype for column, _, dtype in pairs}
 
 
-VERBS: tuple[click.Command, ...] = (reconstruct, pin, unpin, list_pins, vacuum, spool, append, cut, compact)
+VERBS: tuple[click.Command, ...] = (reconstruct, pin, unpin, list_pins, vacuum, spool, append, cut, compact, checkpoint)

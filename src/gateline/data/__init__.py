@@ -18,7 +18,7 @@ from gateline.data.contracts.model import (
     ContractVersion,
     Violation,
 )
-from gateline.data.keeping import Pin, Reconstruction, Vacuum, VacuumRequest
+from gateline.data.keeping import Pin, Vacuum, VacuumRequest
 from gateline.data.model import (
     Column,
     ColumnType,
@@ -33,10 +33,12 @@ from gateline.data.model import (
     TableFile,
 )
 from gateline.data.objects import ObjectStore
+from gateline.data.rebuilt import BuildFrom, Reconstruction, SourceReading, SourceState
 from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
     from gateline.data.batches import Batch
+    from gateline.data.checkpoints import Checkpoints
     from gateline.data.contracting import Contracts
     from gateline.data.contracts.form import contract_from_dict, contract_from_text, contract_to_toml, contract_version_from_dict
     from gateline.data.contracts.from_pandera import contract_from_pandera
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from gateline.data.diff import DatasetDiff, diff_versions
     from gateline.data.logical import frame_digest, logical_digest
     from gateline.data.reading import POLARS_TYPES
+    from gateline.data.reconstruction import Reconstructions
     from gateline.data.retention import Retention
     from gateline.data.service import Datasets
     from gateline.data.sources import Sources
@@ -53,6 +56,8 @@ __all__ = [
     "POLARS_TYPES",
     "Batch",
     "Break",
+    "BuildFrom",
+    "Checkpoints",
     "Column",
     "ColumnRule",
     "ColumnType",
@@ -72,9 +77,12 @@ __all__ = [
     "Provenance",
     "ReadOptions",
     "Reconstruction",
+    "Reconstructions",
     "Retention",
     "Source",
     "SourceKind",
+    "SourceReading",
+    "SourceState",
     "Sources",
     "Spool",
     "StoredFile",
@@ -97,9 +105,11 @@ __all__ = [
 
 _HOMES = {
     "Batch": "batches",
+    "Checkpoints": "checkpoints",
     "Contracts": "contracting",
     "DatasetDiff": "diff",
     "Datasets": "service",
+    "Reconstructions": "reconstruction",
     "Retention": "retention",
     "Sources": "sources",
     "Spool": "spool",

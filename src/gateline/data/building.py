@@ -50,21 +50,36 @@ def build(objects: ObjectStore, given: Given) -> Made:
         IntegrityFailure: they changed under their digest.
         InvalidInput: they cannot be read as declared.
     """
-    from gateline.data.logical import logical_digest
-    from gateline.data.reading import columns_of, read_table
+    from gateline.data.reading import read_table
 
     raw = given.raw.sha256
-    frame = read_table(objects.verified_path(raw), given.options, name=f"The file of dataset '{given.name}' ({raw[:12]}…)")
+    return _made(read_table(objects.verified_path(raw), given.options, name=f"The file of dataset '{given.name}' ({raw[:12]}…)"))
+
+
+def build_from_rows(rows: pl.DataFrame, version: DatasetVersion) -> Made:
+    """Return the table that rows of a source give when they are read as those of the version were; raises InvalidInput."""
+    from gateline.data.reading import typed_table
+
+    return _made(typed_table(rows, version.options, name=f"The source of {version.id}"))
+
+
+def _made(frame: pl.DataFrame) -> Made:
+    from gateline.data.logical import logical_digest
+    from gateline.data.reading import columns_of
+
     schema = columns_of(frame)
     return Made(frame=frame, schema=schema, logical_digest=logical_digest(frame, schema))
 
 
-def build_again(objects: ObjectStore, version: DatasetVersion) -> Made:
-    """Return the table of a version, made again from its raw rows as they were read then; raises as `build` does."""
+def build_again(objects: ObjectStore, version: DatasetVersion, raw: StoredFile | None = None) -> Made:
+    """Return the table of a version, made again from its raw rows, or from another stored file, read as they were then.
+
+    Raises as `build` does.
+    """
     return build(
         objects,
         Given(
-            name=version.name, raw=version.raw, made_of=version.made_of, options=version.options, provenance=version.provenance,
+            name=version.name, raw=raw or version.raw, made_of=version.made_of, options=version.options, provenance=version.provenance,
             as_of=version.as_of,
         ),
     )  # fmt: skip
@@ -88,3 +103,13 @@ def differences(version: DatasetVersion, made: Made, logical_digest: str) -> tup
     if made.logical_digest != logical_digest:
         found.append(f"logical digest {made.logical_digest} instead of {logical_digest}")
     return tuple(found)
+
+
+def moved_rows(then: pl.DataFrame, now: pl.DataFrame) -> tuple[int, int]:
+    """Return how many rows only the second table has, and how many only the first; equal rows count as often as they occur."""
+    import polars as pl
+
+    counts = [pl.DataFrame({"row": frame.hash_rows(seed=0)}).group_by("row").len() for frame in (then, now)]
+    both = counts[0].join(counts[1], on="row", how="full", coalesce=True).fill_null(0)
+    moved = both.select(pl.col("len_right").cast(pl.Int64) - pl.col("len").cast(pl.Int64)).to_series()
+    return int(moved.filter(moved > 0).sum()), -int(moved.filter(moved < 0).sum())

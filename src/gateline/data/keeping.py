@@ -77,32 +77,6 @@ class Vacuum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reconstruction:
-    """What came of building a version again from its raw rows.
-
-    Attributes:
-        version: Its id.
-        equal: Whether the rows are those that were registered.
-        differences: What differs, a sentence part for each; empty when equal.
-        restored: Paths of table files that were written again.
-        unrestorable: Paths of missing or damaged table files whose very bytes could not be made again.
-    """
-
-    version: str
-    equal: bool
-    differences: tuple[str, ...]
-    restored: tuple[str, ...] = ()
-    unrestorable: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return {
-            "version": self.version, "equal": self.equal, "differences": list(self.differences), "restored": list(self.restored),
-            "unrestorable": list(self.unrestorable),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VacuumRequest:
     """Which versions may lose their files.
 

@@ -94,12 +94,19 @@ class SourceKind(StrEnum):
 class Source:
     """What a version was made of. Whatever it was, the rows as they came are kept as a raw file too.
 
+    The first five attributes belong to what identifies a version. The others say how its source is found again; equal rows are the same
+    version wherever and whenever they were read.
+
     Attributes:
         kind: An uploaded file, the result of a query, a Delta table, or rows that were sent in batches.
         connection: Name of the configured connection that was read from.
         query: The SQL text.
         path: Where the Delta table lies below its connection.
         table_version: The version of the Delta table that was read.
+        table_id: The id that the Delta table gave itself when it was made; a table made anew has another.
+        origin: Where an uploaded file lay on the machine that sent it, as an absolute path.
+        as_of: The time as of which the source was read, UTC microseconds: what stood for `:as_of` in the query, or what chose the
+            version of the Delta table; None when the source was read as it was.
     """
 
     kind: SourceKind = SourceKind.FILE
@@ -107,16 +114,27 @@ class Source:
     query: str = ""
     path: str = ""
     table_version: int | None = None
+    table_id: str = ""
+    origin: str = ""
+    as_of: Instant | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that identify a version and are set, for JSON."""
+        fields = {"connection": self.connection, "query": self.query, "path": self.path, "table_version": self.table_version}
+        return {"kind": self.kind.value} | _set(fields)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that are set, for JSON."""
-        fields = {"connection": self.connection, "query": self.query, "path": self.path, "table_version": self.table_version}
-        return {"kind": self.kind.value} | {name: value for name, value in fields.items() if value not in {"", None}}
+        return self.identity() | _set({"table_id": self.table_id, "origin": self.origin, "as_of": self.as_of})
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Source:
         """Return the source that `as_dict` described."""
         return cls(**{**fields, "kind": SourceKind(fields["kind"])})
+
+
+def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in {"", None}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

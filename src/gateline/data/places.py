@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.canonical import sha256_file
-from gateline.kernel.errors import NotFound
+from gateline.data.apart import StoreProcess
+from gateline.data.delta import NO_SPACE, store_trouble
+from gateline.kernel.canonical import sha256_bytes, sha256_file
+from gateline.kernel.errors import NotFound, StorageFull, Unavailable
 from gateline.kernel.files import fsync_directory, storage_errors, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pyarrow.fs import FileSystem
-
     from gateline.kernel.clock import Instant
-
-_PIECE_BYTES = 1 << 20
-_LOG = "_delta_log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +77,16 @@ class LocalPlace:
         """Return whether the file is there."""
         return (self._path / folder / path).is_file()
 
-    def stored(self, folder: str) -> dict[str, Stored]:
-        """Return path to size and age of every file in the folder but the Delta log's; unfinished files of writers that died included."""
+    def listed(self, folder: str) -> dict[str, Stored]:
+        """Return path to size and age of every file in the folder; unfinished files of writers that died included."""
         place, found = self._path / folder, {}
         for path in place.rglob("*"):
-            relative = path.relative_to(place)
-            if relative.parts[0] == _LOG or not path.is_file():
-                continue
-            facts = path.stat()
-            found[relative.as_posix()] = Stored(size_bytes=facts.st_size, modified_at=facts.st_mtime_ns // 1000)
+            try:
+                facts = path.stat()
+            except FileNotFoundError:
+                continue  # renamed or removed since it was listed
+            if S_ISREG(facts.st_mode):
+                found[path.relative_to(place).as_posix()] = Stored(size_bytes=facts.st_size, modified_at=facts.st_mtime_ns // 1000)
         return found
 
     def remove(self, folder: str, path: str) -> None:
@@ -107,8 +105,8 @@ class RemotePlace:
 
     def __init__(self, location: str, storage_options: Mapping[str, str], cache: Path) -> None:
         self._location = location.rstrip("/")
-        self._options = dict(storage_options)
         self._cache = cache
+        self._process = StoreProcess(storage_options)
 
     def uri(self, folder: str) -> str:
         """Return what Delta Lake calls the folder."""
@@ -116,32 +114,27 @@ class RemotePlace:
 
     def put(self, folder: str, path: str, content: bytes) -> None:
         """Store a file, whole or not at all."""
-        from deltalake._internal import DeltaFileSystemHandler
-
-        # pyarrow would hand over its own buffers, which deltalake refuses
-        stream = DeltaFileSystemHandler(self.uri(folder), self._options).open_output_stream(path)
-        stream.write(content)
-        stream.close()  # type: ignore[attr-defined] # it is there, but not in the stub
+        self._call("put", folder, path, content=content)
 
     def settle(self, folder: str, path: str) -> None:
         """Do nothing: an object store acknowledges only what is durable."""
 
     def fetch(self, folder: str, path: str, sha256: str) -> Path:
-        """Return a local copy of the file, loaded unless the cache holds it; the bytes of what is loaded are not checked.
+        """Return a local copy of the file, loaded unless the cache holds it under its digest; the bytes of what is loaded are not checked.
 
         Raises:
             NotFound: there is no such file.
             StorageFull: the disk of the cache is full.
         """
-        place = self._cache / f"{sha256}.parquet"
+        known = sha256 or sha256_bytes(f"{self.uri(folder)}/{path}".encode())  # without a digest, a copy for each path
+        place = self._cache / f"{known}.parquet"
         if place.is_file() and sha256_file(place) == sha256:
             return place
         partial = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
         with storage_errors(self._cache):
             self._cache.mkdir(parents=True, exist_ok=True)
             try:
-                with self._files(folder).open_input_stream(path) as content, partial.open("wb") as file:
-                    shutil.copyfileobj(content, file, _PIECE_BYTES)
+                self._call("fetch", folder, path, to=str(partial))
                 partial.replace(place)
             except FileNotFoundError as error:
                 raise NotFound(f"The table file {self.uri(folder)}/{path} is missing.", facts={"file": path}) from error
@@ -151,26 +144,27 @@ class RemotePlace:
 
     def has(self, folder: str, path: str) -> bool:
         """Return whether the file is there."""
-        return bool(self._files(folder).get_file_info(path).is_file)
+        return bool(self._call("has", folder, path))
 
-    def stored(self, folder: str) -> dict[str, Stored]:
-        """Return path to size and age of every file under the prefix but the Delta log's."""
-        from pyarrow.fs import FileSelector
-
-        listed = self._files(folder).get_file_info(FileSelector("", recursive=True, allow_not_found=True))
-        return {
-            one.path: Stored(size_bytes=one.size, modified_at=one.mtime_ns // 1000)
-            for one in listed
-            if one.is_file and one.path.split("/")[0] != _LOG
-        }
+    def listed(self, folder: str) -> dict[str, Stored]:
+        """Return path to size and age of every file under the prefix."""
+        return {path: Stored(size_bytes=size, modified_at=at) for path, size, at in self._call("stored", folder)}
 
     def remove(self, folder: str, path: str) -> None:
         """Remove a file; one that is gone already is left gone."""
         with suppress(FileNotFoundError):
-            self._files(folder).delete_file(path)
+            self._call("remove", folder, path)
 
-    def _files(self, folder: str) -> FileSystem:
-        from deltalake.fs import DeltaStorageHandler
-        from pyarrow.fs import PyFileSystem
-
-        return PyFileSystem(DeltaStorageHandler(self.uri(folder), self._options))
+    def _call(self, operation: str, folder: str, path: str = "", *, to: str = "", content: bytes = b"") -> Any:
+        """Let the other process do it; what the store says becomes an error of the tree."""
+        try:
+            return self._process.call(operation, self.uri(folder), path, to=to, content=content)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            what = f"the table {self.uri(folder)}"
+            if any(sign in str(error).lower() for sign in NO_SPACE):
+                raise StorageFull(f"No space is left for {what}.", next_step="Free space and run the command again.") from None
+            raise (
+                store_trouble(error, what) or Unavailable(f"The files of {what} cannot be reached.", next_step="See the server's log.")
+            ) from None

@@ -59,6 +59,11 @@ def read_table(path: Path, options: ReadOptions, *, name: str) -> pl.DataFrame:
             f"{name} cannot be read as {options.format}: {reason}.",
             next_step="Check that the file is whole and that its format is the declared one.",
         ) from error
+    return typed_table(table, options, name=name)
+
+
+def typed_table(table: pl.DataFrame, options: ReadOptions, *, name: str) -> pl.DataFrame:
+    """Return rows with columns of the closed set of types, as `read_table` returns those of a file; raises as it does."""
     check_header(table.columns, name=name, declared=tuple(options.types))
     if table.height == 0:
         raise InvalidInput(f"{name} holds no rows.", next_step="Register a file with at least one row.")

@@ -1,4 +1,4 @@
-"""Keeping dataset versions: pins, removal of files that nothing keeps, and building a version again."""
+"""Keeping dataset versions: pins, and removal of files that nothing keeps."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateline.data import store
-from gateline.data.building import build_again, differences
-from gateline.data.keeping import Pin, Reconstruction, Vacuum, VacuumRequest, reason_to_keep
-from gateline.data.tables import encode
-from gateline.kernel.canonical import sha256_bytes
+from gateline.data.keeping import Pin, Vacuum, VacuumRequest, reason_to_keep
 from gateline.kernel.clock import HOUR
 from gateline.kernel.errors import Conflict, Denied, GatelineError, InvalidInput, NotFound
 from gateline.kernel.ids import new_id
@@ -19,8 +16,7 @@ from gateline.lineage import Node
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from gateline.data.building import Made
-    from gateline.data.model import DatasetVersion, TableFile
+    from gateline.data.model import DatasetVersion
     from gateline.data.objects import ObjectStore
     from gateline.data.service import Datasets
     from gateline.data.tables import Tables
@@ -152,75 +148,6 @@ class Retention:
             if orphans:
                 tx.record("dataset.orphans.removed", name, {"paths": list(orphans)})
         return replace(plan, applied=True, orphans=orphans, versions=versions)
-
-    def reconstruct(self, actor: str, name: str, version: int, *, restore: bool = False) -> Reconstruction:
-        """Build a version again from its raw rows with the recorded options, and compare; the outcome is recorded.
-
-        Args:
-            actor: Name of the principal.
-            name: Name of the dataset.
-            version: Number of the version.
-            restore: Whether to write missing or damaged table files again: from the copies of a pin with evidence, else from the rows
-                that were built, when those give the very bytes that are recorded.
-
-        Raises:
-            NotFound: there is no such version, or its raw rows are missing.
-            IntegrityFailure: the raw rows changed under their digest.
-            StorageFull: there is no room for the restored files.
-        """
-        found = self._datasets.get(name, version)
-        made = build_again(self._objects, found)
-        different = differences(found, made, found.logical_digest or self._stored_digest(found))
-        with self._ledger.transaction(actor) as tx:
-            store.lock(tx.session, name)
-            restored, lost = self._restore(found, None if different else made) if restore else ((), ())
-            if restore and not lost:
-                store.remove_removal(tx.session, found.id)
-            outcome = Reconstruction(version=found.id, equal=not different, differences=different, restored=restored, unrestorable=lost)
-            tx.record("dataset.version.reconstructed", found.id, {**outcome.as_dict(), "logical_digest": made.logical_digest})
-        return outcome
-
-    def _stored_digest(self, version: DatasetVersion) -> str:
-        """Return the logical digest of the stored rows, for a version from before it was recorded."""
-        import polars as pl
-
-        from gateline.data.logical import logical_digest
-
-        return logical_digest(pl.read_parquet(list(self._datasets.table_paths(version))), version.schema)
-
-    def _restore(self, version: DatasetVersion, made: Made | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Write missing and damaged table files again; return the paths that were written, and those for which the bytes are lost."""
-        restored, lost, start = [], [], 0
-        for file in version.files:
-            rows, start = slice(start, start + file.rows), start + file.rows
-            if self._is_sound(version, file):
-                continue
-            content = self._copy(file)
-            if content is None and made is not None:
-                content = encode(made.frame[rows])
-            if content is None or sha256_bytes(content) != file.sha256 or not file.path:
-                lost.append(file.path or file.sha256)
-                continue
-            self._tables.restore(version.name, file, content)
-            restored.append(file.path)
-        return tuple(restored), tuple(lost)
-
-    def _is_sound(self, version: DatasetVersion, file: TableFile) -> bool:
-        try:
-            if file.path:
-                self._tables.path(version.name, file)
-            else:
-                self._objects.verify(file.sha256)
-        except GatelineError:
-            return False
-        return True
-
-    def _copy(self, file: TableFile) -> bytes | None:
-        """Return the bytes that a pin with evidence copied into the object store, if they are there and sound."""
-        try:
-            return self._objects.verified_path(file.sha256).read_bytes()
-        except GatelineError:
-            return None
 
     def _check_pin(self, reason: str, until: Instant | None, *, legal_hold: bool) -> None:
         _check_reason(reason)

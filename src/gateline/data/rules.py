@@ -65,7 +65,7 @@ def check_provenance(provenance: Provenance) -> None:
 
 def request_digest(name: str, raw_sha256: str, made_of: Source, options: ReadOptions, provenance: Provenance) -> str:
     """Return the digest of what was asked for: the same rows, source, options and provenance under the same name are the same version."""
-    asked = {"raw": raw_sha256, "made_of": made_of.as_dict(), "options": options.as_dict(), "provenance": provenance.as_dict()}
+    asked = {"raw": raw_sha256, "made_of": made_of.identity(), "options": options.as_dict(), "provenance": provenance.as_dict()}
     return digest("dataset.request", {"name": name} | asked)
 
 
@@ -83,7 +83,7 @@ def manifest(
     return {
         "format": 2,
         "raw": raw.as_dict(),
-        "made_of": made_of.as_dict(),
+        "made_of": made_of.identity(),
         "options": options.as_dict(),
         "provenance": provenance.as_dict(),
         "schema": [column.as_dict() for column in schema],

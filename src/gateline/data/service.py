@@ -23,6 +23,7 @@ from gateline.data.model import (
 )
 from gateline.kernel.clock import iso
 from gateline.kernel.errors import Conflict, GatelineError, IntegrityFailure, InvalidInput, NotFound
+from gateline.kernel.limits import TEXT_LENGTH_MAX
 from gateline.kernel.names import valid_name, version_id
 from gateline.lineage import Node
 
@@ -69,6 +70,7 @@ class Datasets:
         legal_basis: str = "",
         collected_from: Instant | None = None,
         collected_to: Instant | None = None,
+        origin: str = "",
     ) -> DatasetVersion:
         """Make a stored raw file a version of the dataset, or return the version that the same call made before.
 
@@ -86,6 +88,7 @@ class Datasets:
             legal_basis: By what right personal data in it is processed.
             collected_from: Begin of the time in which it was collected, UTC microseconds.
             collected_to: End of that time.
+            origin: Where the file lay on the machine of the caller, so that it can be looked for again.
 
         Raises:
             InvalidInput: name, options or provenance are wrong, or the file cannot be read as declared.
@@ -101,9 +104,13 @@ class Datasets:
             collected_from=collected_from, collected_to=collected_to,
         )  # fmt: skip
         rules.check_provenance(provenance)
+        if len(origin) > TEXT_LENGTH_MAX:
+            raise InvalidInput(f"'origin' is longer than {TEXT_LENGTH_MAX:,} characters.", next_step="Leave it out.")
         as_of = self._ledger.clock.now()
         raw = self._objects.verify(file)
-        return self.make(actor, Given(name=name, raw=raw, made_of=Source(), options=options, provenance=provenance, as_of=as_of))
+        return self.make(
+            actor, Given(name=name, raw=raw, made_of=Source(origin=origin), options=options, provenance=provenance, as_of=as_of)
+        )
 
     def make(self, actor: str, given: Given, commit: Commit | None = None) -> DatasetVersion:
         """Write the table of stored raw rows, unless it was committed before, and record it as the next version; or return the version

@@ -9,14 +9,15 @@ removed by `vacuum`.
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateline.data.delta import add_action, delta_errors, delta_schema, remove_action
+from gateline.data.delta import add_action, allow_naive, delta_errors, delta_schema, opened_or_made, remove_action
 from gateline.data.model import ColumnType, TableFile
 from gateline.data.places import LocalPlace, RemotePlace, Stored
 from gateline.kernel.canonical import sha256_bytes, sha256_file
-from gateline.kernel.errors import Conflict, IntegrityFailure
+from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
 from gateline.kernel.ids import new_id
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
-    from deltalake import DeltaTable, Schema
+    from deltalake import DeltaTable
 
     from gateline.data.model import Column
 
@@ -33,7 +34,9 @@ _ROW_GROUP_ROWS = 1 << 17
 _ATTEMPTS = 10
 # The log is what lets other engines read an earlier version, so it is kept; files are removed by our vacuum alone.
 _CONFIGURATION: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
+_PATIENCE = {"retry_timeout": "30s"}  # of the client of an object store: a store that hangs is given up within a minute, not three
 _WRITER = "gateline"
+LOG = "_delta_log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,8 @@ class Tables:
     """
 
     def __init__(self, location: str, *, cache: Path, storage_options: Mapping[str, str] | None = None, file_rows: int = FILE_ROWS) -> None:
-        self._options = dict(storage_options or {})
+        patience = _PATIENCE if "://" in location else {}
+        self._options = {**patience, **(storage_options or {})}
         self._place = RemotePlace(location, self._options, cache) if "://" in location else LocalPlace(location)
         self._file_rows = file_rows
 
@@ -84,8 +88,8 @@ class Tables:
             Conflict: other writers came first too often.
             IntegrityFailure: the Delta log is damaged.
         """
-        files = self._write(dataset, frame)
         with delta_errors(self._place.uri(dataset)):
+            files = self._write(dataset, frame)
             for _ in range(_ATTEMPTS):
                 version = self._commit(dataset, files, schema, mode="overwrite")
                 if version is not None:
@@ -174,10 +178,45 @@ class Tables:
 
     def stored(self, dataset: str) -> dict[str, Stored]:
         """Return path to size and age of every data file that lies in the dataset's table."""
-        return self._place.stored(dataset)
+        return {path: file for path, file in self._place.listed(dataset).items() if not path.startswith(LOG)}
+
+    def logged(self, dataset: str) -> dict[str, Stored]:
+        """Return path to size and age of every file of the Delta log."""
+        return {path: file for path, file in self._place.listed(dataset).items() if path.startswith(LOG)}
+
+    def checkpointed(self, dataset: str) -> int:
+        """Return the Delta version of the newest checkpoint, from which the table is opened; -1 when there is none."""
+        try:
+            return int(json.loads(self._place.fetch(dataset, f"{LOG}/_last_checkpoint", "").read_bytes())["version"])
+        except (NotFound, ValueError, KeyError, TypeError):
+            return -1  # Delta Lake then looks for it in the list of the log
+
+    def checkpoint(self, dataset: str) -> int:
+        """Write the state of the newest Delta version into one file, so that the table opens without the commits before it.
+
+        Returns:
+            The Delta version; two writers of one checkpoint write the same.
+
+        Raises:
+            StorageFull: the disk is full; the log is as it was.
+            IntegrityFailure: there is no table, or its log is damaged.
+            Unavailable: the object store does not answer.
+        """
+        with delta_errors(self._place.uri(dataset)):
+            table = self._table(dataset)
+            table.create_checkpoint()
+            version = table.version()
+            for name in (f"{version:020d}.checkpoint.parquet", "_last_checkpoint"):
+                self._place.settle(dataset, f"{LOG}/{name}")
+        return version
+
+    def check_readable(self, dataset: str, version: int) -> None:
+        """Open the table at one of its Delta versions; raises IntegrityFailure when its log does not lead there."""
+        with delta_errors(self._place.uri(dataset)):
+            self._table(dataset, version).get_add_actions()
 
     def remove(self, dataset: str, path: str) -> None:
-        """Remove a data file; only `Retention` decides which."""
+        """Remove a data file, or a file of the log; only `Retention` and `Checkpoints` decide which."""
         self._place.remove(dataset, path)
 
     def restore(self, dataset: str, file: TableFile, content: bytes) -> None:
@@ -215,10 +254,10 @@ class Tables:
         from deltalake.exceptions import CommitFailedError
 
         delta = delta_schema(schema)
-        if not self._exists(dataset, delta):
+        table = opened_or_made(self._place.uri(dataset), delta, _CONFIGURATION, self._options)
+        if table is None:
             return None
-        table = self._table(dataset)
-        if any(column.dtype is ColumnType.NAIVE_DATETIME for column in schema) and not self._allow_naive(table):
+        if any(column.dtype is ColumnType.NAIVE_DATETIME for column in schema) and not allow_naive(table):
             return None
         if turn is not None and (table.transaction_version(turn.name) or 0) != turn.before:
             return None
@@ -236,44 +275,13 @@ class Tables:
             return None
         return self._committed(dataset, before, files, alone=mode == "overwrite")
 
-    def _exists(self, dataset: str, schema: Schema) -> bool:
-        """Create the table when there is none yet; return False when another writer was about to."""
-        from deltalake import DeltaTable
-        from deltalake.exceptions import CommitFailedError
-
-        uri = self._place.uri(dataset)
-        if DeltaTable.is_deltatable(uri, self._options):
-            return True
-        try:
-            DeltaTable.create(uri, schema=schema, mode="ignore", configuration=_CONFIGURATION, storage_options=self._options)
-        except CommitFailedError:
-            return False
-        return True
-
-    @staticmethod
-    def _allow_naive(table: DeltaTable) -> bool:
-        """Let the table hold time stamps without a zone; return False when another writer came first.
-
-        A commit of such a column to a table without this feature would succeed and leave the table unreadable.
-        """
-        from deltalake import TableFeatures
-        from deltalake.exceptions import CommitFailedError
-
-        if "timestampNtz" not in (table.protocol().writer_features or ()):
-            try:
-                table.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
-            except CommitFailedError:
-                return False
-            table.update_incremental()
-        return True
-
     def _committed(self, dataset: str, before: int, files: Sequence[TableFile], *, alone: bool) -> int | None:
         """Return the first version after `before` that holds these files; None when others lie among files meant to be `alone`."""
         wanted = {file.path for file in files}
         for version in range(before + 1, self._table(dataset).version() + 1):
             held = set(self._table(dataset, version).get_add_actions().column("path").to_pylist())
             if wanted <= held:
-                self._place.settle(dataset, f"_delta_log/{version:020d}.json")
+                self._place.settle(dataset, f"{LOG}/{version:020d}.json")
                 return version if wanted == held or not alone else None
         return None
 

@@ -33,6 +33,11 @@ class Lease:
         self._seconds = seconds
         self._renew_at = 0
 
+    @property
+    def name(self) -> str:
+        """What the lease is for."""
+        return self._name
+
     def hold(self) -> bool:
         """Take or renew the lease; return whether this process leads now. Asks the database only when a third of the time has passed."""
         now = self._clock.now()

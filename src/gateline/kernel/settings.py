@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     tables_options: dict[str, str] = Field(
         default={}, description="What Delta Lake needs to reach that URL, as JSON; credentials better come from AWS_… variables."
     )
+    tables_checkpoint_commits: int = Field(default=20, ge=1, description="Commits after which the log of a Delta table gets a checkpoint.")
+    tables_checkpoint_seconds: float = Field(default=600.0, gt=0, description="Seconds after which it gets one for fewer commits.")
+    tables_log_days: float = Field(
+        default=30.0, ge=0, description="Days after which log entries that no recorded version needs are removed; 0: never."
+    )
     connections: dict[str, str] = Field(
         default={},
         description="Where the server may fetch rows, as JSON: name to SQLAlchemy URL, or to the folder or URL above Delta tables; "

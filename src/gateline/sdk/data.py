@@ -86,7 +86,7 @@ def register_dataset(
     body = {
         "file": client.upload(Path(file)), "format": kind, "source": source, "licence": licence, "description": description,
         "purpose": purpose, "null_values": list(null_values), "types": {column: str(dtype) for column, dtype in (types or {}).items()},
-        "legal_basis": legal_basis, "collected_from": collected_from, "collected_to": collected_to,
+        "legal_basis": legal_basis, "collected_from": collected_from, "collected_to": collected_to, "origin": str(Path(file).absolute()),
     }  # fmt: skip
     return DatasetVersion.from_dict(client.post(f"/datasets/{name}/versions", json=body))
 
@@ -101,6 +101,7 @@ def fetch_dataset(
     query: str = "",
     path: str = "",
     table_version: int | None = None,
+    as_of: Instant | None = None,
     description: str = "",
     purpose: str = "",
     types: Mapping[str, str] | None = None,
@@ -116,9 +117,10 @@ def fetch_dataset(
         connection: Name of a connection that the server's operator configured.
         source: Where the data came from.
         licence: Under which terms it may be used.
-        query: The SQL query, or else
+        query: The SQL query, in which `:as_of` stands for the time as of which it is read, or else
         path: the Delta table, below the connection.
         table_version: Version of the Delta table; by default the newest.
+        as_of: As of when the source is read, UTC microseconds; by default now.
         description: What it holds.
         purpose: What the data was collected for.
         types: Column types that must hold.
@@ -131,8 +133,9 @@ def fetch_dataset(
         InvalidInput: the query failed, or its rows cannot become a table.
     """
     body = {
-        "connection": connection, "query": query, "path": path, "table_version": table_version, "source": source, "licence": licence,
-        "description": description, "purpose": purpose, "types": {column: str(dtype) for column, dtype in (types or {}).items()},
+        "connection": connection, "query": query, "path": path, "table_version": table_version, "as_of": as_of, "source": source,
+        "licence": licence, "description": description, "purpose": purpose,
+        "types": {column: str(dtype) for column, dtype in (types or {}).items()},
         "legal_basis": legal_basis, "collected_from": collected_from, "collected_to": collected_to,
     }  # fmt: skip
     return DatasetVersion.from_dict(client.post(f"/datasets/{name}/fetch", json=body))

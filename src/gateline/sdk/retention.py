@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateline.data import Pin, Reconstruction, Vacuum
+from gateline.data import BuildFrom, Pin, Reconstruction, Vacuum
+from gateline.kernel.canonical import sha256_file
 from gateline.kernel.names import split_version_id
+from gateline.sdk.data import dataset
 
 if TYPE_CHECKING:
+    from gateline.data import DatasetVersion
     from gateline.kernel.clock import Instant
     from gateline.sdk.client import Client
 
@@ -71,9 +75,42 @@ def vacuum_dataset(
     )
 
 
-def reconstruct_dataset(client: Client, version: str, *, restore: bool = False) -> Reconstruction:
-    """Build a version (`flights@1`) again from its raw rows and compare; with `restore`, write lost table files again."""
+def reconstruct_dataset(
+    client: Client,
+    version: str,
+    *,
+    build_from: BuildFrom | str = BuildFrom.AUTO,
+    file: Path | str | None = None,
+    restore: bool = False,
+) -> Reconstruction:
+    """Build a version (`flights@1`) again and compare; the outcome is recorded.
+
+    Args:
+        client: The connection.
+        version: Id of the version.
+        build_from: `sources` reads its source again, `kept` takes its raw rows, `auto` takes whichever gives the version.
+        file: Where its uploaded file lies on this machine; by default where it lay when it was registered. A file found there by default is
+            sent only when it is the very one, so that no record can make this machine send another.
+        restore: Whether to write lost table files again.
+
+    Raises:
+        NotFound: there is no such version, or no such file.
+        Denied: its source is a connection, which the caller may not have read.
+    """
     name, number = split_version_id(version)
-    found = client.post(f"/datasets/{name}/versions/{number}/reconstruct", params={"restore": restore})
-    lists = {field: tuple(found[field]) for field in ("differences", "restored", "unrestorable")}
-    return Reconstruction(**found | lists)
+    params = {"build_from": str(build_from), "restore": restore, "file": ""}
+    if file is not None:
+        params["file"] = client.upload(Path(file))
+    elif build_from != BuildFrom.KEPT:
+        params["file"] = _found(client, dataset(client, name, number))
+    return Reconstruction.from_dict(client.post(f"/datasets/{name}/versions/{number}/reconstruct", params=params))
+
+
+def _found(client: Client, version: DatasetVersion) -> str:
+    """Return what lies where the file of a version lay: its SHA-256 after uploading it, `missing`, `changed`, or nothing if unknown."""
+    if not version.made_of.origin:
+        return ""
+    path = Path(version.made_of.origin)
+    if not path.is_file():
+        return "missing"
+    return client.upload(path) if sha256_file(path) == version.raw_sha256 else "changed"

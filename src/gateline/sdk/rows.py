@@ -65,3 +65,8 @@ def cut_dataset(client: Client, name: str) -> DatasetVersion:
 def compact_dataset(client: Client, name: str) -> int:
     """Put small files of rows together, and return how many were replaced."""
     return int(client.post(f"/datasets/{name}/compact")["files"])
+
+
+def checkpoint_dataset(client: Client, name: str) -> dict[str, int]:
+    """Give the log of the dataset's table a checkpoint; return its `table_version`, and how many log files were `removed`."""
+    return dict(client.post(f"/datasets/{name}/checkpoint"))

@@ -10,7 +10,7 @@ import sys
 import polars as pl
 import pytest
 
-from gateline.data import Datasets, ObjectStore, Retention, Tables, VacuumRequest
+from gateline.data import Datasets, ObjectStore, Reconstructions, Retention, Sources, Tables, VacuumRequest
 from gateline.lineage import Lineage
 
 GIVEN = {"format": "csv", "source": "made for the test", "licence": "CC0-1.0"}
@@ -70,6 +70,12 @@ def retention(sqlite_ledger, datasets, objects, tables):
     return Retention(sqlite_ledger, datasets, objects, tables, Lineage(sqlite_ledger.records))
 
 
+@pytest.fixture
+def reconstructions(sqlite_ledger, datasets, objects, tables, clock):
+    sources = Sources(datasets, objects, {}, clock=clock, variable={}.get)
+    return Reconstructions(sqlite_ledger, datasets, objects, tables, sources)
+
+
 def killed(home, owner, name, call, task):
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(home), owner, name, str(call), task], capture_output=True, text=True, timeout=120, check=False
@@ -107,7 +113,9 @@ def test_a_registration_that_was_killed_leaves_nothing_but_orphans(home, dataset
     datasets.verify("numbers")
 
 
-def test_what_a_killed_vacuum_was_removing_is_on_record_and_the_next_one_goes_on(home, datasets, retention, clock, sqlite_ledger):
+def test_what_a_killed_vacuum_was_removing_is_on_record_and_the_next_one_goes_on(
+    home, datasets, retention, reconstructions, clock, sqlite_ledger
+):
     versions = []
     for text in (b"x\n1\n2\n3\n", b"x\n4\n5\n6\n"):
         file = datasets._objects.put_bytes(text).sha256
@@ -119,5 +127,5 @@ def test_what_a_killed_vacuum_was_removing_is_on_record_and_the_next_one_goes_on
     datasets.verify("numbers", 2)
     retention.vacuum("operator", "numbers", NOW, apply=True)
     assert files(home) == {one.path for one in versions[1].files}
-    assert retention.reconstruct("developer", "numbers", 1, restore=True).equal
+    assert reconstructions.reconstruct("developer", "numbers", 1, restore=True).equal
     datasets.verify("numbers", 1)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
-from gateline.data import ColumnType, Datasets, ObjectStore, Provenance, Spool, Tables
+from gateline.data import Checkpoints, ColumnType, Datasets, ObjectStore, Provenance, Spool, Tables
 from gateline.lineage import Lineage
 
 # Kills itself just before one call of one function: argv = home, owner of the function, its name, which call, what to do.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from gateline.data import Datasets, ObjectStore, Spool, Tables
-from gateline.data import spool as _
+from deltalake import DeltaTable
+from gateline.data import Checkpoints, Datasets, ObjectStore, Spool, Tables
 from gateline.data.places import LocalPlace
 from gateline.kernel.clock import SystemClock
 from gateline.kernel.records import Records
@@ -38,7 +40,8 @@ ledger = Ledger(Records(f"sqlite:///{home / 'only.db'}"), SystemClock(), Signing
 objects, tables = ObjectStore(home / "objects"), Tables(str(home / "tables"), cache=home / "cache")
 spool = Spool(ledger, Datasets(ledger, objects, Lineage(ledger.records), tables), objects, tables)
 setattr(owner, name, step)
-getattr(spool, task)("numbers")
+tasks = {"checkpoint": Checkpoints(ledger, tables, log_days=1).checkpoint, "commit": spool.commit, "compact": spool.compact}
+tasks[task]("numbers")
 """
 
 
@@ -109,3 +112,40 @@ def test_a_compaction_that_was_killed_changes_no_row(home, datasets, spool, owne
     assert len(second.files) == 1
     assert pl.read_parquet(datasets.table_paths(second))["n"].to_list() == [0, 1, 2, 3]
     assert pl.read_parquet(datasets.table_paths(first))["n"].to_list() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "left"),
+    [
+        ("DeltaTable", "create_checkpoint", 1, 9),  # before the checkpoint
+        ("LocalPlace", "settle", 1, 9),  # after it
+        ("Transaction", "close", 1, 9),  # before the removal of log entries is on record
+        ("LocalPlace", "remove", 1, 9),  # after that
+        ("LocalPlace", "remove", 3, 7),  # in the midst of it
+    ],
+)
+def test_a_checkpoint_that_was_killed_leaves_the_table_as_it_was(home, datasets, spool, sqlite_ledger, owner, name, call, left):
+    log = home / "tables" / "numbers" / "_delta_log"
+    for number in range(3):
+        send(spool, number)
+        spool.commit("numbers")
+    first = spool.cut("developer", "numbers")
+    checkpoints = Checkpoints(sqlite_ledger, datasets._tables, log_days=1)
+    checkpoints.checkpoint("numbers")
+    for number in range(3, 8):
+        send(spool, number)
+        spool.commit("numbers")
+    for path in log.iterdir():
+        os.utime(path, (0, 0))
+    killed(home, owner, name, call, "checkpoint")
+    assert len(list(log.glob("*.json"))) == left
+    assert head(home) == list(range(8))
+    table = DeltaTable(str(home / "tables" / "numbers"), version=first.table_version)
+    assert sorted(pl.read_delta(table)["n"].to_list()) == [0, 1, 2]
+    send(spool, 8)
+    spool.commit("numbers")
+    done = checkpoints.checkpoint("numbers")
+    assert (done["table_version"], done["removed"]) == (9, left - 6)
+    assert len(list(log.glob("*.json"))) == 7
+    assert DeltaTable(str(home / "tables" / "numbers")).version() == 9
+    assert head(home) == list(range(9))

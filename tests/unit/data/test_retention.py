@@ -165,7 +165,9 @@ def test_pinned_young_and_newest_versions_keep_their_files(retention, versions, 
     assert all(path_of(home, one).exists() for one in versions)
 
 
-def test_a_version_that_a_registered_model_was_made_from_goes_only_when_that_is_said(retention, versions, lineage, ledger, home):
+def test_a_version_that_a_registered_model_was_made_from_goes_only_when_that_is_said(
+    retention, reconstructions, versions, lineage, ledger, home
+):
     with ledger.transaction("developer") as tx:
         view = Node(kind="feature_set_version", id="view@1")
         lineage.link(tx, Node(kind="dataset_version", id="people@1"), view, "read")
@@ -175,7 +177,7 @@ def test_a_version_that_a_registered_model_was_made_from_goes_only_when_that_is_
     assert "people@2" in found.versions
     found = retention.vacuum("operator", "people", VacuumRequest(older_than_days=1, rebuildable=True), apply=True)
     assert not path_of(home, versions[0]).exists()
-    assert retention.reconstruct("developer", "people", 1, restore=True).equal
+    assert reconstructions.reconstruct("developer", "people", 1, restore=True).equal
     assert path_of(home, versions[0]).exists()
 
 
@@ -193,57 +195,3 @@ def test_ages_are_not_negative_and_datasets_exist(retention, versions):
         retention.vacuum("operator", "people", VacuumRequest(older_than_days=-1))
     with pytest.raises(NotFound):
         retention.vacuum("operator", "nobody", VacuumRequest())
-
-
-# ---- building again
-
-
-def test_a_version_is_built_again_from_its_raw_rows_and_is_equal(retention, versions, ledger):
-    found = retention.reconstruct("auditor", "people", 1)
-    assert (found.version, found.equal, found.differences) == ("people@1", True, ())
-    (entry,) = ledger.entries(kind="dataset.version.reconstructed")
-    assert (entry.subject, entry.actor, entry.payload["equal"]) == ("people@1", "auditor", True)
-    assert entry.payload["logical_digest"] == versions[0].logical_digest
-
-
-def test_what_differs_is_said(retention, versions, ledger):
-    with ledger.records.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "UPDATE dataset_version SET raw = (SELECT raw FROM dataset_version WHERE id = 'people@2') WHERE id = 'people@1'"
-        )
-        connection.exec_driver_sql("UPDATE dataset_version SET row_count = 3 WHERE id = 'people@1'")
-    found = retention.reconstruct("auditor", "people", 1, restore=True)
-    assert not found.equal
-    assert found.differences[0] == "2 rows instead of 3"
-    assert found.differences[1].startswith("logical digest ")
-    assert found.restored == ()
-
-
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"other")], ids=["missing", "damaged"])
-def test_missing_and_damaged_files_are_written_again_byte_for_byte(retention, versions, datasets, home, damage):
-    whole = path_of(home, versions[0]).read_bytes()
-    damage(path_of(home, versions[0]))
-    found = retention.reconstruct("developer", "people", 1)
-    assert (found.equal, found.restored) == (True, ())
-    found = retention.reconstruct("developer", "people", 1, restore=True)
-    assert (found.restored, found.unrestorable) == ((versions[0].files[0].path,), ())
-    assert path_of(home, versions[0]).read_bytes() == whole
-    datasets.verify("people", 1)
-
-
-def test_files_that_rows_no_longer_give_byte_for_byte_come_from_evidence_or_are_named(retention, versions, datasets, home, ledger):
-    retention.pin("developer", "people", 2, reason="audit", evidence=True)
-    for version in versions[:2]:
-        path_of(home, version).unlink()
-    with ledger.records.engine.begin() as connection:  # as if another Polars had written it
-        connection.exec_driver_sql(f"UPDATE dataset_file SET sha256 = '{'0' * 64}' WHERE version_id = 'people@1'")
-    found = retention.reconstruct("developer", "people", 1, restore=True)
-    assert (found.equal, found.restored, found.unrestorable) == (True, (), (versions[0].files[0].path,))
-    assert not path_of(home, versions[0]).exists()
-    assert retention.reconstruct("developer", "people", 2, restore=True).restored == (versions[1].files[0].path,)
-
-
-def test_a_version_whose_raw_rows_are_gone_says_so(retention, versions, objects):
-    objects.path(versions[0].raw_sha256).unlink()
-    with pytest.raises(NotFound, match=versions[0].raw_sha256):
-        retention.reconstruct("developer", "people", 1)

@@ -9,9 +9,8 @@ import psycopg
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from gateline.data import Provenance, Retention, Source, SourceKind, Sources
+from gateline.data import Provenance, Reconstructions, Source, SourceKind, Sources
 from gateline.kernel.errors import ConfigurationError, GatelineError, InvalidInput, NotFound, Unavailable
-from gateline.lineage import Lineage
 
 PROVENANCE = Provenance(source="made for the test", licence="CC0-1.0")
 QUERY = "SELECT name, age FROM people ORDER BY age"
@@ -90,8 +89,8 @@ def test_a_fetched_version_is_rebuilt_without_its_source(sources, datasets, ledg
     database.unlink()
     for path in datasets.table_paths(version):
         path.unlink()
-    retention = Retention(ledger, datasets, objects, tables, Lineage(ledger.records))
-    found = retention.reconstruct("developer", "people", 1, restore=True)
+    rebuilding = Reconstructions(ledger, datasets, objects, tables, sources)
+    found = rebuilding.reconstruct("developer", "people", 1, restore=True)
     assert (found.equal, len(found.restored)) == (True, 1)
     assert read(datasets, version).height == 3
 
@@ -128,7 +127,7 @@ def test_mixed_types_are_not_widened(sources, database):
 
 
 def test_columns_that_are_missing_in_a_whole_batch_keep_their_type(sources, database, datasets, monkeypatch):
-    monkeypatch.setattr("gateline.data.sources._BATCH_ROWS", 1)
+    monkeypatch.setattr("gateline.data.from_sql._BATCH_ROWS", 1)
     version = fetch(sources, sql("SELECT name, age FROM people ORDER BY age"))
     assert read(datasets, version).rows() == [("Bob", None), ("Ann", 30), ("Cid", 40)]
     with sqlite3.connect(database) as connection:

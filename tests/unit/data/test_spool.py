@@ -193,15 +193,14 @@ def test_a_vacuum_keeps_rows_that_no_version_names_yet(spool, datasets, ledger, 
     assert spool.cut("developer", "sales").row_count == 2
 
 
-def test_a_cut_version_is_rebuilt_file_by_file(spool, datasets, ledger, objects, tables):
+def test_a_cut_version_is_rebuilt_file_by_file(spool, datasets, reconstructions):
     for number in range(3):
         send(spool, number, number + 10)
         spool.commit("sales")
     version = spool.cut("developer", "sales")
     for path in datasets.table_paths(version)[1:]:
         path.unlink()
-    retention = Retention(ledger, datasets, objects, tables, Lineage(ledger.records))
-    found = retention.reconstruct("developer", "sales", 1, restore=True)
+    found = reconstructions.reconstruct("developer", "sales", 1, restore=True)
     assert (found.equal, len(found.restored), found.unrestorable) == (True, 2, ())
     datasets.verify("sales")
 

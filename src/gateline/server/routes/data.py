@@ -31,6 +31,7 @@ class DatasetRequest(BaseModel):
     collected_to: int | None = Field(default=None, description="End of that time, UTC microseconds.")
     null_values: list[str] = Field(default=[], max_length=100, description="Texts of a CSV file that mean missing.")
     types: dict[str, ColumnType] = Field(default={}, description="Column types that must hold; other columns are inferred.")
+    origin: str = Field(default="", description="Where the file lay on the machine that sent it, so that it can be looked for again.")
 
 
 class FetchRequest(BaseModel):
@@ -39,9 +40,12 @@ class FetchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     connection: str = Field(description="Name of a connection in GATELINE_CONNECTIONS.")
-    query: str = Field(default="", description="The SQL query; the transaction is rolled back.")
+    query: str = Field(default="", description="The SQL query; the transaction is rolled back. Only the parameter :as_of is bound.")
     path: str = Field(default="", description="The Delta table, below the connection.")
     table_version: int | None = Field(default=None, ge=0, description="Version of the Delta table; none: the newest.")
+    as_of: int | None = Field(
+        default=None, description="As of when, UTC microseconds: bound as :as_of (none: now), or the Delta version of that time."
+    )
     source: str = Field(description="Where the data came from.")
     licence: str = Field(description="Under which terms it may be used.")
     description: str = ""
@@ -64,7 +68,7 @@ def register_dataset(name: str, body: DatasetRequest, app: Application, caller: 
     return app.datasets.register(
         caller.name, name, file=body.file, format=body.format, source=body.source, licence=body.licence, description=body.description,
         null_values=body.null_values, types=body.types, purpose=body.purpose, legal_basis=body.legal_basis,
-        collected_from=body.collected_from, collected_to=body.collected_to,
+        collected_from=body.collected_from, collected_to=body.collected_to, origin=body.origin,
     ).as_dict()  # fmt: skip
 
 
@@ -75,7 +79,7 @@ def fetch_dataset(name: str, body: FetchRequest, app: Application, caller: Calle
         raise InvalidInput("Either a query or a path is needed.", next_step="Give one of them.")
     wanted = Source(
         kind=SourceKind.SQL if body.query else SourceKind.DELTA, connection=body.connection, query=body.query, path=body.path,
-        table_version=body.table_version,
+        table_version=body.table_version, as_of=body.as_of,
     )  # fmt: skip
     provenance = Provenance(
         source=body.source, licence=body.licence, description=body.description, purpose=body.purpose, legal_basis=body.legal_basis,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
-from gateline.data import VacuumRequest
+from gateline.data import BuildFrom, VacuumRequest
 from gateline.server.security import Application, Caller, permission
 
 router = APIRouter(tags=["datasets"])
@@ -75,7 +75,16 @@ def reconstruct_dataset_version(
     version: int,
     app: Application,
     caller: Caller,
+    build_from: Annotated[
+        BuildFrom, Query(description="Its source, the rows that were kept, or whichever gives the version.")
+    ] = BuildFrom.AUTO,
+    file: Annotated[
+        str, Query(description="What the caller found where an uploaded file lay: its SHA-256, uploaded again, `missing` or `changed`.")
+    ] = "",
     restore: Annotated[bool, Query(description="Write missing and damaged table files again.")] = False,
 ) -> dict[str, Any]:
-    """Build a version again from its raw rows and compare."""
-    return app.retention.reconstruct(caller.name, name, version, restore=restore).as_dict()
+    """Build a version again from its source or from its raw rows, and compare; a connection is read with dataset:fetch only."""
+    admitted = app.access.admits(caller, Permission.DATASET_FETCH).allowed
+    return app.reconstructions.reconstruct(
+        caller.name, name, version, build_from=build_from, file=file, may_fetch=admitted, restore=restore
+    ).as_dict()

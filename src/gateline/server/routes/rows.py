@@ -69,3 +69,9 @@ def cut_dataset_version(name: str, app: Application, caller: Caller) -> dict[str
 def compact_dataset_rows(name: str, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
     """Put small files of rows together; versions keep the files that they were cut with."""
     return {"files": app.spool.compact(name)}
+
+
+@router.post("/checkpoint", openapi_extra=permission(Permission.DATASET_WRITE))
+def checkpoint_dataset_table(name: str, app: Application, caller: Caller) -> dict[str, Any]:
+    """Give the log of the Delta table a checkpoint, and remove old log entries that no recorded version needs."""
+    return app.checkpoints.checkpoint(name, caller.name)
