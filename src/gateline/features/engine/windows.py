@@ -1,7 +1,7 @@
 """Aggregates over windows, for all windows of one source and key at once; `plan.Aggregate` says what each of them means.
 
 Counts and sums are differences of running totals: of whole numbers in 64 bits, of fractions and of squares in digits that lose nothing
-(`exact.py`), so that no large value outside a window can blur a small one inside it, and no order of rows changes a bit. Minima and maxima
+(`gateline.stats.exact`), so that no large value outside a window can blur a small one inside it, and no order of rows changes a bit. Minima and maxima
 are taken over a tree of partial results. First, last and the k-th last are found by position; distinct values are counted while two marks
 move along the rows.
 """
@@ -18,16 +18,16 @@ import polars as pl
 
 from gateline.features.declarations.plan import Aggregate
 from gateline.features.engine.distinct import KEPT, distinct_count, hashed
-from gateline.features.engine.exact import digits, grid_of, squares, total, variance
 from gateline.features.engine.ranges import range_reduce
 from gateline.kernel.errors import InvalidInput
+from gateline.stats.exact import digits, grid_of, squares, total, variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateline.features.declarations.plan import Window
     from gateline.features.engine.alignment import Aligned, Positions
-    from gateline.features.engine.exact import Digits
+    from gateline.stats.exact import Digits
 
     Numbers: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float64]
     Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -174,7 +174,7 @@ def _ratio(piece: _Piece, window: Window, low: Positions, high: Positions) -> pl
     above = piece.sum(low, high, window.column, window.denominator)
     below = piece.sum(low, high, window.denominator, window.column)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        return _finite(above / below, below != 0)
+        return _finite(above / below, (below != 0) & np.isfinite(below))
 
 
 def _spread(piece: _Piece, window: Window, low: Positions, high: Positions) -> pl.Series:
