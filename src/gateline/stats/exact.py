@@ -20,20 +20,20 @@ Numbers = npt.NDArray[np.float64]
 Digits = npt.NDArray[np.int64]
 
 
-def grid(least: float, largest: float) -> tuple[int, int]:
+def grid(least: float, largest: float, *, whole: bool = False) -> tuple[int, int]:
     """Return the place of the first digit and how many are needed for fractions between two magnitudes, neither of them 0.
 
-    >>> grid(0.25, 1000.0), grid(1.0, 2.0**40)
-    ((-2, 3), (-2, 4))
+    >>> grid(0.25, 1000.0), grid(1.0, 2.0**40), grid(1.0, 2.0**40, whole=True)
+    ((-2, 3), (-2, 4), (0, 2))
     """
-    first = max((math.frexp(least)[1] - 53) // _BITS, _SHORTEST)
+    first = 0 if whole else max((math.frexp(least)[1] - 53) // _BITS, _SHORTEST)
     return first, math.frexp(largest)[1] // _BITS - first + 1
 
 
-def grid_of(values: Numbers) -> tuple[int, int]:
-    """Return the grid of finite values."""
+def grid_of(values: Numbers, *, whole: bool = False) -> tuple[int, int]:
+    """Return the grid of finite values, which are all whole numbers if so said."""
     sizes = np.abs(values[values != 0])
-    return grid(float(sizes.min()), float(sizes.max())) if len(sizes) else (0, 1)
+    return grid(float(sizes.min()), float(sizes.max()), whole=whole) if len(sizes) else (0, 1)
 
 
 def digits(values: Numbers, first: int, count: int) -> Digits:

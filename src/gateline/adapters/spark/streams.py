@@ -46,6 +46,7 @@ class Stream:
         self._parts = parts
         self._marks: dict[str, str] = {}
         self._windows: dict[str, str] = {}
+        self._totals: dict[str, str] = {}
         self._partition = ", ".join(quoted(key) for key in self._keys)
         self._spine, self._time = spine, time
 
@@ -53,7 +54,9 @@ class Stream:
         """Return `__row` and one column for each feature, one row for each request."""
         columns = [f"{sql} AS {quoted(name)}" for part in self._parts for name, sql in self._columns(part).items()]
         looked = (f"{sql} AS {name}" for name, sql in self._windows.items())
-        return self._stream().selectExpr(ROW, _AT, *map(quoted, self._keys), *looked).where(f"{ROW} IS NOT NULL").selectExpr(ROW, *columns)
+        told = (f"{sql} AS {name}" for name, sql in self._totals.items())
+        rows = self._stream().selectExpr(ROW, _AT, *map(quoted, self._keys), *looked).where(f"{ROW} IS NOT NULL")
+        return rows.selectExpr("*", *told).selectExpr(ROW, *columns)
 
     def _stream(self) -> DataFrame:
         """Return requests and events under each other; a request has no values, an event no row number."""
@@ -166,7 +169,7 @@ class Stream:
         """Return a sum over the window, 0 where nothing counts: of whole numbers as BIGINT, of fractions rounded once as DOUBLE."""
         if self._type(alias) == pl.Int64():
             return self._total("sum", self._column(alias) if sql == quoted(alias) else self._mark(sql), part)
-        return self._workers.total(self._digit_totals(sql, alias, part), self._grids[alias])
+        return _named(self._totals, "__total", self._workers.total(self._digit_totals(sql, alias, part), self._grids[alias]))
 
     def _digit_totals(self, sql: str, alias: str, part: Asked, *, squared: bool = False) -> list[str]:
         """Return the total over the window of each digit of a number, or of its square."""
@@ -185,7 +188,7 @@ class Stream:
     def _spread(self, part: Asked, column: str) -> str:
         count = self._total("count", column, part)
         sums, squares = (self._digit_totals(quoted(part.column), part.column, part, squared=squared) for squared in (False, True))
-        variance = self._workers.variance(count, sums, squares, self._grids[part.column])
+        variance = _named(self._totals, "__total", self._workers.variance(count, sums, squares, self._grids[part.column]))
         return f"CASE WHEN {count} > 1 THEN {variance if part.aggregate == 'var' else f'sqrt({variance})'} END"
 
     def _gathered(self, column: str, part: Asked) -> str:
@@ -202,7 +205,10 @@ class Stream:
     def _distinct(self, part: Asked) -> str:
         """Return the count of `features.engine.distinct`: hashes come as BIGINT, 2^63 too low."""
         mark = self._mark(self._workers.hashed(quoted(part.column)))
-        found = f"array_distinct({self._gathered(mark, part)})" if part.hop else self._over(f"collect_set({mark})", self._within(part))
+        if part.hop:
+            found = _named(self._totals, "__total", f"array_distinct({self._gathered(mark, part)})")
+        else:
+            found = self._over(f"collect_set({mark})", self._within(part))
         threshold = f"(CAST(array_sort({found})[{EXACT_MAX - 1}] AS DECIMAL(20, 0)) + {_HALF + 1}BD)"
         estimate = f"({2 * (EXACT_MAX - 1) * _HASHES}BD + {threshold}) div (2BD * {threshold})"
         return f"CASE WHEN size({found}) <= {EXACT_MAX} THEN CAST(size({found}) AS BIGINT) ELSE {estimate} END"

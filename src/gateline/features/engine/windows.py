@@ -1,9 +1,9 @@
 """Aggregates over windows, for all windows of one source and key at once; `plan.Aggregate` says what each of them means.
 
 Counts and sums are differences of running totals: of whole numbers in 64 bits, of fractions and of squares in digits that lose nothing
-(`gateline.stats.exact`), so that no large value outside a window can blur a small one inside it, and no order of rows changes a bit. Minima and maxima
-are taken over a tree of partial results. First, last and the k-th last are found by position; distinct values are counted while two marks
-move along the rows.
+(`gateline.stats.exact`), so that no large value outside a window can blur a small one inside it, and no order of rows changes a bit.
+Minima and maxima are taken over a tree of partial results. First, last and the k-th last are found by position; distinct values are
+counted while two marks move along the rows.
 """
 
 from __future__ import annotations
@@ -103,9 +103,10 @@ class _Piece:
 
     def _digits(self, alias: str, other: str = "") -> tuple[int, Digits]:
         """Return the digits of a column as fractions, and the place of the first."""
-        values = self.filled(alias, other).astype(np.float64)
-        first, count = grid_of(values)
-        return first, digits(values, first, count)
+        values = self.filled(alias, other)
+        numbers = values.astype(np.float64)
+        first, count = grid_of(numbers, whole=values.dtype == np.int64)
+        return first, digits(numbers, first, count)
 
     def _digit_totals(self, alias: str, other: str = "") -> Digits:
         return _running_total(self.digits(alias, other)[1])
