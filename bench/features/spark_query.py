@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -22,9 +23,9 @@ def main() -> None:
     begin = time.perf_counter()
     write_on_spark(getattr(definitions, name), tables, Path(result), session=session)
     seconds = time.perf_counter() - begin
-    java = Path(f"/proc/{session.sparkContext._gateway.proc.pid}/status").read_text(encoding="utf-8")
-    found = re.search(r"VmHWM:\s+(\d+) kB", java)
-    print(json.dumps({"seconds": seconds, "peak_mib": round(int(found[1]) / 1024, 1) if found else 0.0}))
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()
+    peaks = [re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{child}/status").read_text(encoding="utf-8")) for child in children]
+    print(json.dumps({"seconds": seconds, "peak_mib": max(round(int(found[1]) / 1024, 1) for found in peaks if found)}))
     session.stop()
 
 

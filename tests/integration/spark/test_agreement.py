@@ -105,8 +105,8 @@ def generated(case: int) -> tuple[list[dict], list[dict]]:
             "k": f"case {case}" if draw.random() < 0.95 else None, "event": f"{case}-{place}", "happened": moment(happened),
             "known": None if draw.random() < 0.03 else moment(happened + draw.choice([0, 0, 20, 100])),
             "n": draw.choice([None, -2, 0, 7, 3_000_000_000]), "m": draw.choice([None, -1, 0, 1]), "x": draw.choice(fractions),
-            "y": draw.choice([None, 0.5, -0.5, 0.1]), "word": draw.choice([None, "", "é", "z", "Z"]), "flag": draw.choice([None, True, False]),
-            "day": draw.choice([None, dt.date(2013, 3, 10)]),
+            "y": draw.choice([None, 0.5, -0.5, 0.1]), "word": draw.choice([None, "", "é", "z", "Z"]),
+            "flag": draw.choice([None, True, False]), "day": draw.choice([None, dt.date(2013, 3, 10)]),
         })  # fmt: skip
     twice = [event for event in events if draw.random() < 0.1]
     requests = [

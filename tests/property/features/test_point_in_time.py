@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from gateline.features import Aggregate, EventSource, Plan
 from gateline.features.declarations.plan import Latest, Lookup, Window
 from gateline.features.engine import alignment
-from gateline.stats.exact import digits, grid_of, squares, total, variance
 from gateline.features.engine.point_in_time import Prepared, assemble, usable
 from gateline.features.engine.ranges import range_reduce
 from gateline.features.engine.reference import reference_features
 from gateline.features.proofs.trial import tried_leaks
 from gateline.kernel.errors import InvalidInput
+from gateline.stats.exact import digits, grid_of, squares, total, variance
 
 START = datetime(2013, 3, 10, tzinfo=UTC)
 INSTANT = pl.Datetime("us", "UTC")

@@ -271,7 +271,9 @@ class _Program:
         aliases = fraction_totals([part for part in self._parts if part.kind == "window" and part.source.name == source], rows.types)
         sizes = [f"abs(CAST({quoted(alias)} AS DOUBLE))" for alias in aliases]
         wanted = [f"struct(min(nullif({size}, 0D)), max({size})) AS {quoted(alias)}" for alias, size in zip(aliases, sizes, strict=True)]
-        (found,) = rows.frame.selectExpr(*wanted).collect() if wanted else ({},)
+        if not wanted:
+            return {}
+        (found,) = rows.frame.selectExpr(*wanted).collect()
         return {
             alias: grid(*found[alias], whole=rows.types[alias] == pl.Int64()) if found[alias][0] is not None else (0, 1)
             for alias in aliases

@@ -32,8 +32,8 @@ class Workers:
         from pyspark import cloudpickle
 
         for sent in (hashed, exact.digits):
-            cloudpickle.register_pickle_by_value(sys.modules[sent.__module__])
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+            cloudpickle.register_pickle_by_value(sys.modules[sent.__module__])  # type: ignore[no-untyped-call]
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
         self._session = session
         self._known: set[str] = set()
 
@@ -55,7 +55,7 @@ class Workers:
 
     def _call(self, name: str, function: Callable[[Any], Any], returned: str, argument: str, *, grid: Grid | None = None) -> str:
         """Return the call in Spark SQL."""
-        from pyspark.sql.functions import ArrowUDFType, arrow_udf
+        from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 
         if grid is not None:
             name = f"{name}_{grid[0]}_{grid[1]}".replace("-", "m")
