@@ -84,7 +84,14 @@ SMALL = FeatureSet(
         LookupView(name="place", source=PLACES, entity="k", features=("size",)),
         CalendarView(name="here", calendar=NEW_YORK, time="seen", features=tuple(CalendarFact)),
         CalendarView(name="there", calendar=KABUL, time="asked", features=("hour", "weekday", "is_weekend", "day_part")),
-        OnDemandView(name="both", expressions={"late": "here_hour > 12 AND w_count_n_1m > 0", "half": "h_mean_x_70s / 2"}),
+        OnDemandView(
+            name="both",
+            expressions={
+                "late": "here_hour > 12 AND w_count_n_1m > 0",
+                "third": "h_mean_x_70s / 3",
+                "minutes": "(seen - asked) / INTERVAL '7 minutes'",
+            },
+        ),
     ),
     slices=("seen",),
 )
