@@ -8,7 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gateline.features.declarations.calendars import Calendar, CalendarFact
+from gateline.features.declarations.calendars import (
+    HOLIDAY_FACTS,
+    WEEKDAYS,
+    Calendar,
+    CalendarFact,
+    CalendarPart,
+    day_part_names,
+    holiday_facts,
+)
 from gateline.features.declarations.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
 from gateline.features.declarations.spans import seconds_of
 from gateline.features.declarations.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
@@ -29,6 +37,8 @@ from gateline.features.records.seals import fit_from_dict, split_fit_id
 
 if TYPE_CHECKING:
     from gateline.features.catalogue import FeatureViews
+    from gateline.features.engine.distinct import EXACT_MAX, hashed
+    from gateline.features.engine.expressions import FACT_TYPES
     from gateline.features.engine.fitted import FittedTransforms, fit, fitted_from_dict
     from gateline.features.engine.point_in_time import compute
     from gateline.features.fits import FeatureFits
@@ -43,18 +53,80 @@ if TYPE_CHECKING:
     from gateline.features.service import FeatureSets
 
 __all__ = [
-    "Aggregate", "Aggregation", "Calendar", "CalendarFact", "CalendarView", "Change", "Entity", "Entry", "EventIntake", "EventSource",
-    "Extent", "FeatureColumn", "FeatureFit", "FeatureFits", "FeatureKind", "FeatureMarks", "FeatureSet", "FeatureSetVersion",
-    "FeatureSetVersionId", "FeatureSets", "FeatureViewCard", "FeatureViewVersion", "FeatureViews", "FittedTransforms", "Impute",
-    "KnownAt", "Label", "LatestView", "Leak", "LeakKind", "LookupView", "Mark", "Marks", "Materialisation", "OnDemandView",
-    "OnlineFeatures", "OnlineStore", "OrdinalEncode", "ParityReport", "Plan", "Progress", "QuantileClip", "SqliteOnlineStore",
-    "Standardise", "Strategy", "WindowView", "compute", "find_leaks", "fit", "fit_from_dict", "fitted_from_dict", "instant",
-    "new_revision", "replay_parity", "seconds_of", "set_from_dict", "split_fit_id", "version_from_dict",
+    "EXACT_MAX",
+    "FACT_TYPES",
+    "HOLIDAY_FACTS",
+    "WEEKDAYS",
+    "Aggregate",
+    "Aggregation",
+    "Calendar",
+    "CalendarFact",
+    "CalendarPart",
+    "CalendarView",
+    "Change",
+    "Entity",
+    "Entry",
+    "EventIntake",
+    "EventSource",
+    "Extent",
+    "FeatureColumn",
+    "FeatureFit",
+    "FeatureFits",
+    "FeatureKind",
+    "FeatureMarks",
+    "FeatureSet",
+    "FeatureSetVersion",
+    "FeatureSetVersionId",
+    "FeatureSets",
+    "FeatureViewCard",
+    "FeatureViewVersion",
+    "FeatureViews",
+    "FittedTransforms",
+    "Impute",
+    "KnownAt",
+    "Label",
+    "LatestView",
+    "Leak",
+    "LeakKind",
+    "LookupView",
+    "Mark",
+    "Marks",
+    "Materialisation",
+    "OnDemandView",
+    "OnlineFeatures",
+    "OnlineStore",
+    "OrdinalEncode",
+    "ParityReport",
+    "Plan",
+    "Progress",
+    "QuantileClip",
+    "SqliteOnlineStore",
+    "Standardise",
+    "Strategy",
+    "WindowView",
+    "compute",
+    "day_part_names",
+    "find_leaks",
+    "fit",
+    "fit_from_dict",
+    "fitted_from_dict",
+    "hashed",
+    "holiday_facts",
+    "instant",
+    "new_revision",
+    "replay_parity",
+    "seconds_of",
+    "set_from_dict",
+    "split_fit_id",
+    "version_from_dict",
 ]  # fmt: skip
 
 
 _HOMES = {
     "EventIntake": "gateline.features.intake",
+    "EXACT_MAX": "gateline.features.engine.distinct",
+    "hashed": "gateline.features.engine.distinct",
+    "FACT_TYPES": "gateline.features.engine.expressions",
     "FeatureMarks": "gateline.features.marks.model",
     "Marks": "gateline.features.marks.service",
     "FittedTransforms": "gateline.features.engine.fitted",

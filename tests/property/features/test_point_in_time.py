@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 import numpy as np
 import polars as pl
@@ -18,10 +18,11 @@ from gateline.features import Aggregate, EventSource, Plan
 from gateline.features.declarations.plan import Latest, Lookup, Window
 from gateline.features.engine import alignment
 from gateline.features.engine.point_in_time import Prepared, assemble, usable
-from gateline.features.engine.ranges import NO_MOMENTS, merged_moments, range_fold, range_reduce
+from gateline.features.engine.ranges import range_reduce
 from gateline.features.engine.reference import reference_features
 from gateline.features.proofs.trial import tried_leaks
 from gateline.kernel.errors import InvalidInput
+from gateline.stats.exact import digits, grid_of, squares, total, variance
 
 START = datetime(2013, 3, 10, tzinfo=UTC)
 INSTANT = pl.Datetime("us", "UTC")
@@ -206,16 +207,45 @@ def test_a_part_of_a_sequence_reduces_to_the_same_bits_as_the_whole(values, data
     assert range_reduce(np.array(values)[begin:end], low, high, np.add, 0.0, begin).tolist() == whole.tolist()
 
 
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=70), st.sampled_from([0.0, 1e6, -1e9]))
-def test_a_small_spread_about_a_large_mean_is_not_lost(values, offset):
-    shifted = [value + offset for value in values]
-    columns = (np.ones(len(shifted)), np.array(shifted), np.zeros(len(shifted)))
-    count, mean, squares = range_fold(columns, np.array([0]), np.array([len(shifted)]), merged_moments, NO_MOMENTS)
-    assert count.item() == len(shifted)
-    assert mean.item() == pytest.approx(math.fsum(shifted) / len(shifted), rel=1e-15, abs=1e-15)
-    expected = statistics.variance(shifted)
-    condition = 1 + abs(offset) / math.sqrt(expected) if expected else 1  # sums of squares would lose the square of it
-    assert squares.item() / (count.item() - 1) == pytest.approx(expected, rel=4e-16 * len(values) * condition, abs=1e-15)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=40))
+def test_sums_and_variances_of_any_fractions_are_rounded_once(values):
+    exact = [Fraction(value) for value in values]
+    first, count = grid_of(np.array(values))
+    found = digits(np.array(values), first, count)
+    weights = [Fraction(2) ** (32 * (first + place)) for place in range(count)]
+    assert [sum(int(digit) * weight for digit, weight in zip(one, weights, strict=True)) for one in found.T] == exact
+    sums, square_sums = (one.sum(axis=1, keepdims=True) for one in (found, squares(found)))
+    size = len(values)
+    deviations = size * sum(one * one for one in exact) - sum(exact) ** 2
+    assert_rounded(total(sums, first).item(), sum(exact), 1)
+    assert_rounded(variance(np.array([size]), sums, square_sums, first).item(), deviations, size * (size - 1))
+
+
+def assert_rounded(found: float, exact: Fraction, divisor: int) -> None:
+    """What leaves the range of fractions is infinite or NaN, and all else the nearest fraction, divided."""
+    try:
+        assert found == float(exact) / divisor
+    except OverflowError:
+        assert not math.isfinite(found)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=70), st.data())
+def test_no_order_and_no_cut_changes_a_bit_of_a_sum(values, data):
+    cut = data.draw(st.integers(0, len(values)))
+    again = data.draw(st.permutations(values))
+
+    def parts(pieces: list[list[float]]) -> tuple[float, float]:
+        """Sum and variance; each piece has the digits that the smallest and the largest of all values ask for."""
+        found = [digits(np.array(piece, dtype=np.float64), first, count) for piece in pieces]
+        sums = sum(one.sum(axis=1, keepdims=True) for one in found)
+        square_sums = sum(squares(one).sum(axis=1, keepdims=True) for one in found)
+        return total(sums, first).item(), variance(np.array([len(values) + 1]), sums, square_sums, first).item()
+
+    first, count = grid_of(np.array(values))
+    expected = parts([values])
+    assert parts([again[:cut], again[cut:]]) == expected
+    first, count = first - 1, count + 2  # digits that nobody needs change nothing
+    assert parts([values]) == expected
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
@@ -230,4 +260,4 @@ def test_a_huge_value_outside_the_window_does_not_blur_the_sum_inside(values):
     part = Window(name="total", source=EVENTS, key="key", column="fraction", aggregate="sum", window_seconds=60)
     plan = Plan(name="tried", spine=PLAN.spine, entity="id", time="t", parts=(part,))
     found = assemble(plan, Prepared(spine=spine, sources={"events": events}))["total"].item()
-    assert math.isclose(found, math.fsum(values), rel_tol=1e-12, abs_tol=1e-14)
+    assert found == math.fsum(values)

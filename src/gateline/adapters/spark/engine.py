@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from gateline.adapters.spark.almanac import with_calendar
 from gateline.adapters.spark.parts import Asked, asked, grouped
 from gateline.adapters.spark.session import spark_session
 from gateline.adapters.spark.sources import ROW, Rows, Tables
-from gateline.adapters.spark.streams import Stream, whole_totals
+from gateline.adapters.spark.streams import Stream, fraction_totals, whole_totals
 from gateline.adapters.spark.translation import Translation
 from gateline.adapters.spark.values import INSTANT, Value, as_text, quoted, to_storage, typed
+from gateline.adapters.spark.workers import Workers
+from gateline.features import FACT_TYPES, CalendarFact
 from gateline.kernel.errors import InvalidInput, NotFound, Unavailable
+from gateline.stats.exact import grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
+    from gateline.adapters.spark.workers import Grid
     from gateline.features import EventSource, FeatureSet, Plan
 
 _LABEL, _LABEL_AT = "__label", "__label_available_at"
@@ -32,7 +37,7 @@ def compute_on_spark(
 ) -> pl.DataFrame:
     """Compute a set on Spark and return the rows that `gateline.features.compute` returns: same columns, types, order and values.
 
-    Whole numbers are equal; sums of fractions agree to 1e-9 of their size.
+    Both have one logical digest, but for functions such as EXP in row expressions, whose last bit is the library's.
 
     Args:
         declared: A valid set, or its plan.
@@ -60,7 +65,7 @@ def write_on_spark(
     if missing := sorted(set(plan.datasets) - files.keys()):
         raise NotFound(f"No files are given for the datasets {', '.join(missing)} of set '{plan.name}'.", next_step="Give all files.")
     with _told():
-        program = _Program(plan, Tables(session or spark_session(), files))
+        program = _Program(plan, session or spark_session(), files)
         try:
             program.rows().write.parquet(str(folder.resolve()))
         finally:
@@ -94,9 +99,10 @@ def _told() -> Iterator[None]:
 class _Program:
     """The Spark program of one plan."""
 
-    def __init__(self, plan: Plan, tables: Tables) -> None:
+    def __init__(self, plan: Plan, session: SparkSession, files: Mapping[str, Sequence[Path]]) -> None:
         self._plan = plan
-        self._tables = tables
+        self._session = session
+        self._tables = tables = Tables(session, files)
         self._parts = asked(plan)
         self._sources = {part.source.name: self._usable(part.source) for part in self._parts}
         own = plan.label is not None and plan.label.source == plan.spine
@@ -111,14 +117,17 @@ class _Program:
     def rows(self) -> DataFrame:
         """Return the rows of the set in the order of the spine; raises InvalidInput for data that the set cannot be computed of."""
         self._check()
-        spine = self._spine.frame
-        joined = spine
+        joined, workers = self._spine.frame, Workers(self._session)
+        grids = {name: self._grids(name, rows) for name, rows in self._sources.items()}
         for parts in grouped(self._parts).values():
-            stream = Stream(self._spine, self._plan.time, self._sources[parts[0].source.name], parts)
+            source = parts[0].source.name
+            stream = Stream(self._spine, self._plan.time, self._sources[source], parts, grids[source], workers)
             joined = joined.join(stream.features(), ROW, "left")
         for part in self._parts:
             if part.kind == "lookup":
                 joined = self._with_lookup(joined, part)
+        for calendar in self._plan.calendars:
+            joined = with_calendar(self._session, joined, self._spine.frame, calendar)
         if self._labels is not None:
             wanted = self._labels.frame.select(*self._plan.entities, _LABEL, _LABEL_AT).dropna(subset=list(self._plan.entities))
             joined = joined.join(wanted, list(self._plan.entities), "left")
@@ -129,8 +138,10 @@ class _Program:
         return {} if label is None else {_LABEL: label.sql, _LABEL_AT: label.available_at}
 
     def _usable(self, source: EventSource) -> Rows:
+        """Return the rows that can be used: with event time and availability, and each event once, however often it was delivered."""
         rows = self._tables.source(source)
-        return Rows(frame=rows.frame.dropna(subset=[source.event_time, source.available_at]), types=rows.types)
+        frame = rows.frame.dropna(subset=[source.event_time, source.available_at])
+        return Rows(frame=frame.distinct() if source.event_id else frame, types=rows.types)
 
     def _with_lookup(self, frame: DataFrame, part: Asked) -> DataFrame:
         source = self._sources[part.source.name].frame.dropna(subset=list(part.keys))
@@ -151,6 +162,8 @@ class _Program:
         for part in self._parts:
             types = self._sources[part.source.name].types
             found |= {name: _aggregate_type(part.aggregate, types[alias]) for name, alias in part.outputs.items()}
+        for calendar in self._plan.calendars:
+            found |= {name: FACT_TYPES[CalendarFact(fact)] for name, fact in calendar.outputs.items()}
         return found
 
     def _output(self) -> list[str]:
@@ -190,6 +203,8 @@ class _Program:
         for part in self._parts:
             if part.kind == "lookup":
                 self._check_unique(self._sources[part.source.name].frame, part.keys, f"the lookup table '{part.source.name}'")
+        for part in {part.source.name: part for part in self._parts}.values():
+            self._check_events(part.source)
         for name, rows in self._sources.items():
             self._check_totals(name, rows)
 
@@ -206,15 +221,35 @@ class _Program:
         self._check_unique(self._spine.frame.selectExpr(f"{self._row_id()} AS row_id"), ("row_id",), f"the spine '{plan.spine.name}'")
 
     def _check_unique(self, frame: DataFrame, key: tuple[str, ...], what: str) -> None:
+        if found := self._repeated(frame, key):
+            raise InvalidInput(
+                f"In {what}, {found[0]:,} rows repeat a key that must be unique ({', '.join(key)}), for example {found[1]}.",
+                next_step="Add columns to the key, or leave rows out with `where`.",
+            )
+
+    def _repeated(self, frame: DataFrame, key: tuple[str, ...]) -> tuple[int, dict[str, object]] | None:
+        """Return how many rows repeat a key, and one of them."""
         counted = frame.dropna(subset=list(key)).groupBy(*key).count().where("count > 1")
         values = ", ".join(quoted(name) for name in key)
-        found = counted.selectExpr("sum(count - 1) AS repeated", f"min(struct({values})) AS example").collect()[0]
-        if found["repeated"]:
+        (found,) = counted.selectExpr("sum(count - 1) AS repeated", f"min(struct({values})) AS example").collect()
+        return (found["repeated"], found["example"].asDict()) if found["repeated"] else None
+
+    def _check_events(self, source: EventSource) -> None:
+        """Refuse rows without an event id, and different rows under one."""
+        if not source.event_id:
+            return
+        frame, key = self._sources[source.name].frame, ", ".join(source.event_id)
+        lacking = " OR ".join(f"{quoted(alias)} IS NULL" for alias in source.event_id)
+        if missing := frame.where(lacking).count():
             raise InvalidInput(
-                f"In {what}, {found['repeated']:,} rows repeat a key that must be unique ({', '.join(key)}), for example "
-                f"{found['example'].asDict()}.",
-                next_step="Add columns to the key, or leave rows out with `where`.",
-            )  # fmt: skip
+                f"In source '{source.name}', {missing:,} rows have no event id ({key}).",
+                next_step="Leave such rows out with `where`, or name other columns as event_id.",
+            )
+        if found := self._repeated(frame, source.event_id):
+            raise InvalidInput(
+                f"In source '{source.name}', different rows have the same event id ({key}): {found[0]:,}, for example {found[1]}.",
+                next_step="An event never changes: name columns that tell the rows apart, or leave one of them out with `where`.",
+            )
 
     def _check_totals(self, source: str, rows: Rows) -> None:
         """Refuse whole numbers whose running total could leave 64 bits, where it would wrap silently."""
@@ -230,6 +265,19 @@ class _Program:
                     f"The sum of '{alias}' in window '{feature}' could exceed 64 bits (values up to {int(found[alias]):,}).",
                     next_step="Declare the column as CAST(… AS DOUBLE).",
                 )
+
+    def _grids(self, source: str, rows: Rows) -> dict[str, Grid]:
+        """Return the digits that the totals of each alias need; see `gateline.stats.exact`."""
+        aliases = fraction_totals([part for part in self._parts if part.kind == "window" and part.source.name == source], rows.types)
+        sizes = [f"abs(CAST({quoted(alias)} AS DOUBLE))" for alias in aliases]
+        wanted = [f"struct(min(nullif({size}, 0D)), max({size})) AS {quoted(alias)}" for alias, size in zip(aliases, sizes, strict=True)]
+        if not wanted:
+            return {}
+        (found,) = rows.frame.selectExpr(*wanted).collect()
+        return {
+            alias: grid(*found[alias], whole=rows.types[alias] == pl.Int64()) if found[alias][0] is not None else (0, 1)
+            for alias in aliases
+        }
 
 
 def _aggregate_type(aggregate: str, dtype: pl.DataType) -> pl.DataType:

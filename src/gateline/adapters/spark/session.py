@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,9 @@ def _embedded(memory: str, cores: int) -> SparkSession:
         with warnings.catch_warnings():
             # Its notice about pandas 3 concerns functions that the engine does not use.
             warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
-            return builder.getOrCreate()
+            started = builder.getOrCreate()
     except (PySparkException, RuntimeError) as error:
         told = "Run scripts/setup, or install OpenJDK 17 and name its folder in JAVA_HOME; Spark's own lines stand above."
         raise ConfigurationError("Spark did not start.", next_step=told) from error
+    started.sparkContext.pythonExec = sys.executable  # its Python workers are the Python of this process
+    return started

@@ -1,8 +1,8 @@
 """Latest values and windows on Spark: requests and events of a key in one stream, ordered by the time of asking and of availability.
 
-Everything that can be told from the beginning of the stream is: counts and sums of whole numbers are differences of running totals, and
-first, last and latest values are running extremes of the total order, so that each costs one step a row, however long the window. Only
-minima, maxima, variances and sums of fractions walk through the rows of each window.
+Everything that can be told from the beginning of the stream is: counts, sums and sums of squares are differences of running totals (of
+fractions in digits that lose nothing), and first, last and latest values are running extremes of the total order, so that each costs one
+step a row, however long the window. Only minima, maxima and distinct values walk through the rows of each window.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import polars as pl
 
 from gateline.adapters.spark.sources import ROW, Rows
 from gateline.adapters.spark.values import quoted
+from gateline.features import EXACT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from gateline.adapters.spark.parts import Asked
+    from gateline.adapters.spark.workers import Grid, Workers
 
 _AT = "__at"
-_EXACT_DISTINCT_MAX = 256
+_HASHES, _HALF = 1 << 64, 1 << 63
 
 
 class Stream:
@@ -33,14 +35,18 @@ class Stream:
         time: Column of the spine: when the features are asked for.
         events: The usable rows of the source.
         parts: Latest values and windows over that source and key.
+        grids: The digits of each alias of `fraction_totals`.
+        workers: Functions that Spark lacks.
     """
 
-    def __init__(self, spine: Rows, time: str, events: Rows, parts: list[Asked]) -> None:
+    def __init__(self, spine: Rows, time: str, events: Rows, parts: list[Asked], grids: Mapping[str, Grid], workers: Workers) -> None:
         self._events = events
+        self._grids, self._workers = grids, workers
         self._source, self._keys = parts[0].source, parts[0].keys
         self._parts = parts
         self._marks: dict[str, str] = {}
         self._windows: dict[str, str] = {}
+        self._totals: dict[str, str] = {}
         self._partition = ", ".join(quoted(key) for key in self._keys)
         self._spine, self._time = spine, time
 
@@ -48,7 +54,9 @@ class Stream:
         """Return `__row` and one column for each feature, one row for each request."""
         columns = [f"{sql} AS {quoted(name)}" for part in self._parts for name, sql in self._columns(part).items()]
         looked = (f"{sql} AS {name}" for name, sql in self._windows.items())
-        return self._stream().selectExpr(ROW, _AT, *map(quoted, self._keys), *looked).where(f"{ROW} IS NOT NULL").selectExpr(ROW, *columns)
+        told = (f"{sql} AS {name}" for name, sql in self._totals.items())
+        rows = self._stream().selectExpr(ROW, _AT, *map(quoted, self._keys), *looked).where(f"{ROW} IS NOT NULL")
+        return rows.selectExpr("*", *told).selectExpr(ROW, *columns)
 
     def _stream(self) -> DataFrame:
         """Return requests and events under each other; a request has no values, an event no row number."""
@@ -124,24 +132,26 @@ class Stream:
         return columns
 
     def _window(self, part: Asked) -> str:
-        column, dtype = self._column(part.column), self._type(part.column)
-        whole = dtype == pl.Int64()
+        column = self._column(part.column)
         match part.aggregate:
             case "count":
                 return self._total("count", column, part)
-            case "sum" | "mean" if whole:
-                total, count = self._total("sum", column, part), self._total("count", column, part)
-                return f"CASE WHEN {count} > 0 THEN {total if part.aggregate == 'sum' else f'CAST({total} AS DOUBLE) / {count}'} END"
+            case "sum" | "mean":
+                total = self._sum(quoted(part.column), part.column, part)
+                value = total if part.aggregate == "sum" else f"CAST({total} AS DOUBLE) / {self._total('count', column, part)}"
+                return f"CASE WHEN {self._total('count', column, part)} > 0 THEN {value} END"
+            case "var" | "std":
+                return self._spread(part, column)
             case "ratio":
-                return self._ratio(part, column)
+                return self._ratio(part)
             case "first":
                 return self._first(part)
             case "last" | "last_k":
                 return self._last(part)
             case "approx_distinct":
-                return self._distinct(part, column, dtype)
+                return self._distinct(part)
             case _:
-                return self._folded(part, column)
+                return self._extreme(part, column)
 
     def _column(self, alias: str) -> str:
         """Return a column that has values in events only."""
@@ -155,53 +165,53 @@ class Stream:
         now, before = (self._over(f"{aggregate}({column})", frame) for frame in (self._until(part.offset), self._gone(part)))
         return f"(coalesce({now}, 0L) - coalesce({before}, 0L))"
 
-    def _ratio(self, part: Asked, column: str) -> str:
-        other = self._column(part.denominator)
-        above, below = f"CASE WHEN {other} IS NOT NULL THEN {column} END", f"CASE WHEN {column} IS NOT NULL THEN {other} END"
-        sums = [
-            f"CAST({self._total('sum', one, part)} AS DOUBLE)" if self._type(alias) == pl.Int64() else self._sum(one, part)
-            for one, alias in ((above, part.column), (below, part.denominator))
-        ]
-        return f"CASE WHEN {sums[1]} <> 0D THEN {sums[0]} / {sums[1]} END"
+    def _sum(self, sql: str, alias: str, part: Asked) -> str:
+        """Return a sum over the window, 0 where nothing counts: of whole numbers as BIGINT, of fractions rounded once as DOUBLE."""
+        if self._type(alias) == pl.Int64():
+            return self._total("sum", self._column(alias) if sql == quoted(alias) else self._mark(sql), part)
+        return _named(self._totals, "__total", self._workers.total(self._digit_totals(sql, alias, part), self._grids[alias]))
 
-    def _sum(self, column: str, part: Asked) -> str:
-        if part.hop:
-            return f"aggregate({self._gathered(column, part)}, 0D, (total, one) -> total + one.value)"
-        return self._over(f"sum({column})", self._within(part))
+    def _digit_totals(self, sql: str, alias: str, part: Asked, *, squared: bool = False) -> list[str]:
+        """Return the total over the window of each digit of a number, or of its square."""
+        grid = self._grids[alias]
+        mark = self._mark(self._workers.digits(f"CAST({sql} AS DOUBLE)", grid, squared=squared))
+        return [self._total("sum", f"{mark}[{place}]", part) for place in range(grid[1] * (2 if squared else 1))]
+
+    def _ratio(self, part: Asked) -> str:
+        both = f"{quoted(part.column)} IS NOT NULL AND {quoted(part.denominator)} IS NOT NULL"
+        above, below = (
+            f"CAST({self._sum(f'CASE WHEN {both} THEN {quoted(alias)} END', alias, part)} AS DOUBLE)"
+            for alias in (part.column, part.denominator)
+        )
+        return f"CASE WHEN {below} <> 0D AND abs({above} / {below}) < CAST('Infinity' AS DOUBLE) THEN {above} / {below} END"
+
+    def _spread(self, part: Asked, column: str) -> str:
+        count = self._total("count", column, part)
+        sums, squares = (self._digit_totals(quoted(part.column), part.column, part, squared=squared) for squared in (False, True))
+        variance = _named(self._totals, "__total", self._workers.variance(count, sums, squares, self._grids[part.column]))
+        return f"CASE WHEN {count} > 1 THEN {variance if part.aggregate == 'var' else f'sqrt({variance})'} END"
 
     def _gathered(self, column: str, part: Asked) -> str:
-        """Return the values of a window with hops as an array of {at, value}."""
+        """Return the values of a window with hops as an array."""
         pairs = f"CASE WHEN {column} IS NOT NULL THEN named_struct('at', {_AT}, 'value', {column}) END"
-        return f"filter({self._over(f'collect_list({pairs})', self._within(part))}, one -> one.at > {self._begin(part)})"
+        inside = f"filter({self._over(f'collect_list({pairs})', self._within(part))}, one -> one.at > {self._begin(part)})"
+        return f"transform({inside}, one -> one.value)"
 
-    def _folded(self, part: Asked, column: str) -> str:
-        """Return an aggregate that walks through the rows of each window."""
-        name = {"sum": "sum", "mean": "avg", "min": "min", "max": "max", "var": "var_samp", "std": "stddev_samp"}[part.aggregate]
-        if not part.hop:
-            return self._over(f"{name}({column})", self._within(part))
-        values = self._gathered(column, part)
-        array = f"transform({values}, one -> one.value)"
-        if name in {"min", "max"}:
-            return f"array_{name}({array})"
-        total = f"aggregate({values}, 0D, (total, one) -> total + one.value)"
-        if name in {"sum", "avg"}:
-            return f"CASE WHEN size({values}) > 0 THEN {total}{f' / size({values})' if name == 'avg' else ''} END"
-        start = "named_struct('n', 0D, 'mean', 0D, 'rest', 0D)"
-        step = (  # Welford: the mean moves first, the sum of squares follows
-            "(so, one) -> named_struct('n', so.n + 1D, 'mean', so.mean + (one.value - so.mean) / (so.n + 1D), "
-            "'rest', so.rest + (one.value - so.mean) * (one.value - so.mean) * so.n / (so.n + 1D))"
-        )
-        variance = f"aggregate({values}, {start}, {step}, so -> CASE WHEN so.n > 1D THEN so.rest / (so.n - 1D) END)"
-        return f"sqrt({variance})" if name == "stddev_samp" else variance
-
-    def _distinct(self, part: Asked, column: str, dtype: pl.DataType) -> str:
-        one = f"({column} + 0D)" if dtype == pl.Float64() else column  # negative zero is zero
+    def _extreme(self, part: Asked, column: str) -> str:
         if part.hop:
-            found = f"array_distinct(transform({self._gathered(one, part)}, one -> one.value))"
+            return f"array_{part.aggregate}({self._gathered(column, part)})"
+        return self._over(f"{part.aggregate}({column})", self._within(part))
+
+    def _distinct(self, part: Asked) -> str:
+        """Return the count of `features.engine.distinct`: hashes come as BIGINT, 2^63 too low."""
+        mark = self._mark(self._workers.hashed(quoted(part.column)))
+        if part.hop:
+            found = _named(self._totals, "__total", f"array_distinct({self._gathered(mark, part)})")
         else:
-            found = self._over(f"collect_set({one})", self._within(part))
-        refusal = f"raise_error('feature {part.name} has a window with more than {_EXACT_DISTINCT_MAX} distinct values')"
-        return f"CASE WHEN size({found}) <= {_EXACT_DISTINCT_MAX} THEN CAST(size({found}) AS BIGINT) ELSE CAST({refusal} AS BIGINT) END"
+            found = self._over(f"collect_set({mark})", self._within(part))
+        threshold = f"(CAST(array_sort({found})[{EXACT_MAX - 1}] AS DECIMAL(20, 0)) + {_HALF + 1}BD)"
+        estimate = f"({2 * (EXACT_MAX - 1) * _HASHES}BD + {threshold}) div (2BD * {threshold})"
+        return f"CASE WHEN size({found}) <= {EXACT_MAX} THEN CAST(size({found}) AS BIGINT) ELSE {estimate} END"
 
     def _first(self, part: Asked) -> str:
         value = quoted(part.column)
@@ -255,3 +265,10 @@ def whole_totals(parts: list[Asked], types: Mapping[str, pl.DataType]) -> list[t
     summing = [part for part in parts if part.aggregate in {"sum", "mean", "ratio"}]
     pairs = [(part.name, alias) for part in summing for alias in (part.column, part.denominator) if alias]
     return [(name, alias) for name, alias in pairs if types[alias] == pl.Int64()]
+
+
+def fraction_totals(parts: list[Asked], types: Mapping[str, pl.DataType]) -> list[str]:
+    """Return the aliases whose totals are taken in digits: fractions that are summed, and all numbers whose squares are."""
+    summing = [part for part in parts if part.aggregate in {"sum", "mean", "ratio"}]
+    fractions = {alias for part in summing for alias in (part.column, part.denominator) if alias and types[alias] == pl.Float64()}
+    return sorted(fractions | {part.column for part in parts if part.aggregate in {"var", "std"}})

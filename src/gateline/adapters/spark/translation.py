@@ -6,7 +6,8 @@ Polars is written out. What cannot be kept is refused by name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -155,7 +156,9 @@ def _arithmetic(sign: str, left: Value, right: Value, dtype: pl.DataType) -> str
     if dtype == pl.Float64():
         if isinstance(left.dtype, pl.Duration) and isinstance(right.dtype, pl.Duration) and sign == "/":
             unit = left.dtype.time_unit if left.dtype == right.dtype else "us"
-            return functions.divided(f"CAST({duration(left, unit)} AS DOUBLE)", f"CAST({duration(right, unit)} AS DOUBLE)")
+            numbers = f"CAST({duration(left, unit)} AS DOUBLE)", f"CAST({duration(right, unit)} AS DOUBLE)"
+            same = right.dtype.time_unit == unit
+            return _quotient(*numbers, right.literal if same or right.literal is None else int(right.literal / 1000))
         return _fractions(sign, as_number(left), as_number(right), right)
     if dtype.is_decimal():
         unsupported("arithmetic of whole numbers with decimals", "Write the constant with an exponent (1.5e0), or use CAST(… AS DOUBLE).")
@@ -169,13 +172,20 @@ def _arithmetic(sign: str, left: Value, right: Value, dtype: pl.DataType) -> str
 
 def _fractions(sign: str, left: str, right: str, divisor: Value) -> str:
     if sign == "/":
-        return f"({left} / {right})" if divisor.constant and divisor.literal else functions.divided(left, right)
+        return _quotient(left, right, divisor.literal if divisor.constant else None)
     if sign == "%":
         rest = f"({left} % {right})"
         return f"CASE WHEN {right} = 0D AND {left} IS NOT NULL THEN CAST('NaN' AS DOUBLE) ELSE {rest} END"
     if sign == "//":
         unsupported("// of fractions", "Use FLOOR(a / b).")
     return f"({left} {sign} {right})"
+
+
+def _quotient(left: str, right: str, constant: Any) -> str:
+    """Return a quotient; Polars multiplies a column by the inverse of a constant, which may differ in the last bit."""
+    if not constant or not math.isfinite(inverse := 1 / float(constant)):
+        return functions.divided(left, right)
+    return f"({left} * CAST('{inverse!r}' AS DOUBLE))"
 
 
 def _temporal(sign: str, left: Value, right: Value, dtype: pl.DataType) -> str:

@@ -43,7 +43,7 @@ class CalendarFact(StrEnum):
     DAY_PART = "day_part"
 
 
-_HOLIDAY_FACTS = frozenset({CalendarFact.IS_HOLIDAY, CalendarFact.DAYS_TO_HOLIDAY, CalendarFact.DAYS_SINCE_HOLIDAY})
+HOLIDAY_FACTS = frozenset({CalendarFact.IS_HOLIDAY, CalendarFact.DAYS_TO_HOLIDAY, CalendarFact.DAYS_SINCE_HOLIDAY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def calendar_mistakes(part: CalendarPart) -> Iterator[str]:
     for name, fact in part.outputs.items():
         if fact not in list(CalendarFact):
             yield f"{where}, feature '{name}': '{fact}' is no fact; use one of {', '.join(CalendarFact)}"
-        elif fact in _HOLIDAY_FACTS and not calendar.country:
+        elif fact in HOLIDAY_FACTS and not calendar.country:
             yield f"{where}, feature '{name}': {fact} needs the country of the calendar"
     if not part.outputs:
         yield f"{where} has no features"
@@ -148,27 +148,32 @@ def calendar_columns(instants: pl.Series, part: CalendarPart) -> list[pl.Series]
     local = instants.dt.convert_time_zone(calendar.zone)
     hour, weekday = local.dt.hour().cast(pl.Int64), local.dt.weekday().cast(pl.Int64)
     days_off = [WEEKDAYS.index(name) + 1 for name in calendar.weekend]
-    facts: dict[str, pl.Series] = {
+    facts: dict[CalendarFact, pl.Series] = {
         CalendarFact.HOUR: hour,
         CalendarFact.WEEKDAY: weekday,
         CalendarFact.MONTH: local.dt.month().cast(pl.Int64),
         CalendarFact.IS_WEEKEND: weekday.is_in(days_off),
         CalendarFact.DAY_PART: _day_part(hour, calendar.day_parts),
     }
-    if any(fact in _HOLIDAY_FACTS for fact in part.facts.values()):
-        facts |= _holiday_facts(local.dt.date(), calendar)
-    return [facts[fact].alias(name) for name, fact in part.outputs.items()]
+    if any(fact in HOLIDAY_FACTS for fact in part.facts.values()):
+        facts |= holiday_facts(local.dt.date(), calendar)
+    return [facts[CalendarFact(fact)].alias(name) for name, fact in part.outputs.items()]
 
 
 def _day_part(hour: pl.Series, parts: Mapping[str, int]) -> pl.Series:
     import polars as pl
 
+    return pl.Series(day_part_names(parts), dtype=pl.String).gather(hour)
+
+
+def day_part_names(parts: Mapping[str, int]) -> list[str]:
+    """Return the part of the day of each of the 24 local hours."""
     begins = sorted((first, name) for name, first in parts.items())
-    names = [max(((first, name) for first, name in begins if first <= one), default=begins[-1])[1] for one in range(24)]
-    return pl.Series(names, dtype=pl.String).gather(hour)
+    return [max(((first, name) for first, name in begins if first <= one), default=begins[-1])[1] for one in range(24)]
 
 
-def _holiday_facts(dates: pl.Series, calendar: Calendar) -> dict[str, pl.Series]:
+def holiday_facts(dates: pl.Series, calendar: Calendar) -> dict[CalendarFact, pl.Series]:
+    """Return the facts about holidays for local dates; raises as `calendar_columns` does."""
     import numpy as np
     import polars as pl
 

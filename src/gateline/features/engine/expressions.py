@@ -30,7 +30,7 @@ LABEL = "__label"
 LABEL_AT = "__label_available_at"
 
 FEATURE_TYPES = {pl.Int64(): "int64", pl.Float64(): "float64", pl.Boolean(): "boolean", pl.String(): "string"}
-_FACT_TYPES: Mapping[CalendarFact, pl.DataType] = {
+FACT_TYPES: Mapping[CalendarFact, pl.DataType] = {
     **dict.fromkeys(CalendarFact, pl.Int64()),
     **dict.fromkeys((CalendarFact.IS_WEEKEND, CalendarFact.IS_HOLIDAY), pl.Boolean()),
     CalendarFact.DAY_PART: pl.String(),
@@ -251,7 +251,7 @@ class _Check:
         self._instant(f"time '{self.plan.time}'", spine.get(self.plan.time))
         for part in self.plan.calendars:
             self._instant(f"calendar '{part.name}', time '{part.time}'", spine.get(part.time))
-            self.features |= {name: _FACT_TYPES[CalendarFact(fact)] for name, fact in part.outputs.items()}
+            self.features |= {name: FACT_TYPES[CalendarFact(fact)] for name, fact in part.outputs.items()}
         for name in self.plan.columns:
             if name in spine:
                 self._feature(name, spine[name])

@@ -52,7 +52,7 @@ def compute(declared: FeatureSet | Plan, tables: Mapping[str, Table], *, partiti
     Args:
         declared: A valid set (see `FeatureSets.register`), or its plan.
         tables: Dataset name to the path of its table, or to the paths of its files.
-        partition_rows: Spine rows computed at a time. Changes no value, but the rounding of sums of fractions.
+        partition_rows: Spine rows computed at a time. Changes no value.
 
     Returns:
         One row for each spine row, in order: `row_id` (text), `t` (UTC µs), entity, features, `label` (int64 or float64, missing when it

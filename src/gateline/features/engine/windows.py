@@ -1,8 +1,9 @@
 """Aggregates over windows, for all windows of one source and key at once; `plan.Aggregate` says what each of them means.
 
-Counts and sums of whole numbers are differences of running totals (exact in 64 bits). Sums of fractions, moments, minima and maxima are
-taken over a tree of partial results, so that no large value outside a window can blur a small one inside it. First, last and the k-th
-last are found by position; distinct values are counted while two marks move along the rows.
+Counts and sums are differences of running totals: of whole numbers in 64 bits, of fractions and of squares in digits that lose nothing
+(`gateline.stats.exact`), so that no large value outside a window can blur a small one inside it, and no order of rows changes a bit.
+Minima and maxima are taken over a tree of partial results. First, last and the k-th last are found by position; distinct values are
+counted while two marks move along the rows.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ import polars as pl
 
 from gateline.features.declarations.plan import Aggregate
 from gateline.features.engine.distinct import KEPT, distinct_count, hashed
-from gateline.features.engine.ranges import NO_MOMENTS, merged_moments, range_fold, range_reduce
+from gateline.features.engine.ranges import range_reduce
 from gateline.kernel.errors import InvalidInput
+from gateline.stats.exact import digits, grid_of, squares, total, variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateline.features.declarations.plan import Window
     from gateline.features.engine.alignment import Aligned, Positions
+    from gateline.stats.exact import Digits
 
     Numbers: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float64]
     Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -75,6 +78,9 @@ class _Piece:
         self.running = cache(self._running)
         self.filled = cache(self._filled)
         self.totals = cache(self._totals)
+        self.digits = cache(self._digits)
+        self.digit_totals = cache(self._digit_totals)
+        self.square_totals = cache(self._square_totals)
 
     def _column(self, alias: str) -> pl.Series:
         return self._frame[alias].gather(self._rows)
@@ -95,6 +101,19 @@ class _Piece:
     def _totals(self, alias: str, other: str = "") -> Positions:
         return _running_total(self.filled(alias, other))
 
+    def _digits(self, alias: str, other: str = "") -> tuple[int, Digits]:
+        """Return the digits of a column as fractions, and the place of the first."""
+        values = self.filled(alias, other)
+        numbers = values.astype(np.float64)
+        first, count = grid_of(numbers, whole=values.dtype == np.int64)
+        return first, digits(numbers, first, count)
+
+    def _digit_totals(self, alias: str, other: str = "") -> Digits:
+        return _running_total(self.digits(alias, other)[1])
+
+    def _square_totals(self, alias: str) -> Digits:
+        return _running_total(squares(self.digits(alias)[1]))
+
     def count(self, low: Positions, high: Positions, alias: str, other: str = "") -> Positions:
         if not other and not self.column(alias).null_count():
             return high - low
@@ -106,12 +125,23 @@ class _Piece:
         if self.column(alias).dtype == pl.Int64:
             totals = self.totals(alias, other)
             return totals[high - self.base] - totals[low - self.base]
-        return range_reduce(self.filled(alias, other), low, high, np.add, 0.0, self.base)
+        first, _ = self.digits(alias, other)
+        return total(self._between(self.digit_totals(alias, other), low, high), first)
+
+    def variance(self, low: Positions, high: Positions, alias: str) -> npt.NDArray[np.float64]:
+        """Return variances; they mean nothing for fewer than two values."""
+        first, _ = self.digits(alias)
+        sums, square_sums = (self._between(totals, low, high) for totals in (self.digit_totals(alias), self.square_totals(alias)))
+        return variance(self.count(low, high, alias), sums, square_sums, first)
+
+    def _between(self, totals: Digits, low: Positions, high: Positions) -> Digits:
+        return totals[:, high - self.base] - totals[:, low - self.base]
 
 
-def _running_total(values: Numbers | npt.NDArray[np.int8]) -> Positions:
-    totals = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(values, dtype=np.int64, out=totals[1:])
+def _running_total(values: Numbers | npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+    """Return running totals along the last axis, from 0."""
+    totals = np.zeros((*values.shape[:-1], values.shape[-1] + 1), dtype=np.int64)
+    np.cumsum(values, axis=-1, dtype=np.int64, out=totals[..., 1:])
     return totals
 
 
@@ -145,16 +175,14 @@ def _ratio(piece: _Piece, window: Window, low: Positions, high: Positions) -> pl
     above = piece.sum(low, high, window.column, window.denominator)
     below = piece.sum(low, high, window.denominator, window.column)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        return _finite(above / below, below != 0)
+        return _finite(above / below, (below != 0) & np.isfinite(below))
 
 
 def _spread(piece: _Piece, window: Window, low: Positions, high: Positions) -> pl.Series:
-    present = piece.present(window.column).astype(np.float64)
-    values = piece.filled(window.column).astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        count, _, squares = range_fold((present, values, np.zeros(len(values))), low, high, merged_moments, NO_MOMENTS, piece.base)
-        variance = squares / np.maximum(count - 1, 1)
-    return _finite(np.sqrt(variance) if window.aggregate == Aggregate.STD else variance, count > 1)
+    found = piece.variance(low, high, window.column)
+    known = piece.count(low, high, window.column) > 1
+    with np.errstate(invalid="ignore"):
+        return _finite(np.sqrt(found) if window.aggregate == Aggregate.STD else found, known)
 
 
 def _extreme(piece: _Piece, window: Window, low: Positions, high: Positions) -> pl.Series:
