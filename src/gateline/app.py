@@ -16,7 +16,7 @@ from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
 from gateline.features import FeatureSets, FeatureViews, Marks, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
 from gateline.gates import Gates
-from gateline.kernel.clock import HOUR, SECOND, SystemClock
+from gateline.kernel.clock import HOUR, MINUTE, SECOND, SystemClock
 from gateline.kernel.errors import ConfigurationError, GatelineError, InvalidInput, NotFound
 from gateline.kernel.files import storage_errors
 from gateline.kernel.lease import Lease
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from gateline.kernel.clock import Clock
+    from gateline.kernel.clock import Clock, Instant
     from gateline.kernel.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -206,7 +206,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     online = _online_store(settings)
     feature_views = FeatureViews(ledger, feature_sets, lineage, online)
     online_features = OnlineFeatures(views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=clock)
-    mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
+    mlflow = EmbeddedMlflow(
+        settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed, clock
+    )
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
     monitoring = Monitoring(ledger, objects, serving)
@@ -232,8 +234,10 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
-        ("features", _Pruning(online_features, clock).prune_when_due),
-        ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
+        ("features", _WhenDue(clock, HOUR, online_features.prune)),
+        ("silent runs", _WhenDue(clock, MINUTE, mlflow.close_silent_runs)),
+        ("MLflow's statistics", _WhenDue(clock, 10 * MINUTE, mlflow.analyse)),
+        ("checkpoint", _WhenDue(clock, round(settings.checkpoint_interval_seconds * SECOND), ledger.checkpoint)),
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
@@ -268,37 +272,20 @@ def _dataset_digest(datasets: Datasets, version: str) -> str | None:
         return None
 
 
-class _Checkpoints:
-    """Signs the ledger from time to time."""
+class _WhenDue:
+    """Does something from time to time: when the interval has passed, and early rather than late when the clock was set back."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, interval_seconds: float) -> None:
-        self._ledger = ledger
+    def __init__(self, clock: Clock, interval: Instant, action: Callable[[], Any]) -> None:
         self._clock = clock
-        self._interval = round(interval_seconds * SECOND)
+        self._interval = interval
+        self._action = action
         self._due = 0
 
-    def sign_when_due(self) -> None:
-        """Sign a checkpoint when the interval has passed; a clock set back signs early rather than late."""
+    def __call__(self) -> None:
         now = self._clock.now()
         if now >= self._due or self._due - now > self._interval:
-            self._ledger.checkpoint()
+            self._action()
             self._due = now + self._interval
-
-
-class _Pruning:
-    """Drops from the online store what no time can need any more, once an hour."""
-
-    def __init__(self, online_features: OnlineFeatures, clock: Clock) -> None:
-        self._online_features = online_features
-        self._clock = clock
-        self._due = 0
-
-    def prune_when_due(self) -> None:
-        """Prune when the hour has passed."""
-        now = self._clock.now()
-        if now >= self._due or self._due - now > HOUR:
-            self._online_features.prune()
-            self._due = now + HOUR
 
 
 class _Projection:
