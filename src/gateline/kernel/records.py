@@ -113,7 +113,7 @@ class Records:
                 session.expunge_all()
                 session.rollback()
 
-    def column(self, statement: Select[tuple[str]], parameters: dict[str, Any]) -> set[str]:
+    def column(self, statement: Select[Any], parameters: dict[str, Any]) -> set[str]:
         """Return the values of one column, without a session around the query: for what each request asks."""
         with database_errors(), self._reader.connect() as connection:
             return set(connection.scalars(statement, parameters))

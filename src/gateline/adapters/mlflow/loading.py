@@ -130,7 +130,14 @@ def _stores(location: str, guard: Guard, seal: RunSeal) -> tuple[GateRegistrySto
 
 
 def _served(
-    settings: Settings, artifacts: Path, *, registry: GateRegistryStore, tracking: GateTrackingStore, guard: Guard, seal: RunSeal, clock: Clock
+    settings: Settings,
+    artifacts: Path,
+    *,
+    registry: GateRegistryStore,
+    tracking: GateTrackingStore,
+    guard: Guard,
+    seal: RunSeal,
+    clock: Clock,
 ) -> Loaded:
     """Return MLflow's app over these stores, with the short way for metrics in front where the database allows it."""
     from mlflow.server import handlers
@@ -156,7 +163,7 @@ def _served(
 def analyse(engine: Engine) -> None:
     """Give SQLite's planner statistics of MLflow's tables: searches ordered by a metric become 20 to 40 times faster.
 
-    At most a thousand rows of each index are looked at, so it takes milliseconds at any size. PostgreSQL's autovacuum does the same unasked.
+    At most a thousand rows of each index are looked at, so it is quick at any size. PostgreSQL's autovacuum does the same unasked.
     """
     if engine.dialect.name != "sqlite":
         return

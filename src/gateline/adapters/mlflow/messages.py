@@ -37,7 +37,9 @@ async def whole_body(receive: Receive) -> Message:
 
 async def answer(send: Send) -> None:
     """Send what MLflow sends once metrics are logged."""
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")]}
+    )
     await send({"type": "http.response.body", "body": b"{}"})
 
 
