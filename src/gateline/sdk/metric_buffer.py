@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateline.kernel.errors import GatelineError, Unavailable
+from gateline.kernel.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class MetricBuffer:
     """Values of one run, in order. Safe to use from several threads.
 
     A batch leaves when 1,000 values wait, or after a second. When 50,000 wait, `add` blocks until some have left, so that a server slower
-    than the training slows it down and memory stays bounded. A batch that fails stays in the buffer; the next `add` or `flush` says so.
+    than the training slows it down and memory stays bounded. A batch that fails stays in the buffer: the next `add` or `flush` says so, and each `flush` tries again.
 
     Args:
         send: Logs at most 1,000 values; raises when it could not.
@@ -49,17 +49,21 @@ class MetricBuffer:
         """Take values, and return once they are in the buffer.
 
         Raises:
-            Unavailable: the server did not accept earlier values. Those given now were not taken; the earlier ones are still kept.
+            Unavailable: the server did not accept earlier values. Those given now are kept with them, except for what the full buffer has
+                no room for; the message says how many.
         """
         for start in range(0, len(values), BATCH_VALUES):
             part = values[start : start + BATCH_VALUES]
             with self._changed:
                 self._start()
-                self._changed.wait_for(self._has_room)
-                self._raise_failure()
+                self._changed.wait_for(lambda: self._failure is not None or self._has_room())
+                if not self._has_room():
+                    self._raise_failure(dropped=len(values) - start)
                 self._oldest = self._oldest if self._waiting else time.monotonic()
                 self._waiting.extend(part)
                 self._changed.notify_all()
+        with self._changed:
+            self._raise_failure()
 
     def flush(self) -> None:
         """Return once every value added so far is logged; what failed before is tried again first.
@@ -124,7 +128,7 @@ class MetricBuffer:
             self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        return self._failure is not None or len(self._waiting) + BATCH_VALUES <= BUFFER_VALUES_MAX
+        return len(self._waiting) + BATCH_VALUES <= BUFFER_VALUES_MAX
 
     def _ready(self) -> bool:
         full = len(self._waiting) >= BATCH_VALUES
@@ -134,11 +138,13 @@ class MetricBuffer:
         """Return how long to wait before looking again when nobody says anything."""
         return max(0.01, self._oldest + _SEND_SECONDS - time.monotonic()) if self._waiting and self._failure is None else None
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            cause = self._failure
-            raise Unavailable(
-                f"{len(self._waiting):,} metric values are not logged yet: {cause}",
-                next_step="They are kept: call flush() once the server answers. At the end of the run they go to a file.",
-                facts={"values": len(self._waiting), "cause": cause.code if isinstance(cause, GatelineError) else type(cause).__name__},
-            ) from cause
+    def _raise_failure(self, *, dropped: int = 0) -> None:
+        if self._failure is None:
+            return
+        cause, kept = self._failure, len(self._waiting)
+        full = f" The buffer is full: {dropped:,} values given now were not taken." if dropped else ""
+        raise Unavailable(
+            f"{kept:,} metric values are not logged yet: {cause}.{full}",
+            next_step="They are kept: call flush() once the server answers. At the end of the run they go to a file.",
+            facts={"kept": kept, "dropped": dropped, "cause": type(cause).__name__},
+        ) from cause
