@@ -1,8 +1,8 @@
 """Measure metric logging and search beside the stock MLflow server on SQLite, in one run; `make bench-tracking`.
 
-The stock server and MLflow's own client come from an environment of their own. Both servers run at the same time and are asked in turns,
-so that the load of the machine falls on both; the median of the turns counts. Results and claims go to bench/results/tracking.json; the exit
-status is 1 when a claim does not hold.
+The stock server and MLflow's own client come from an environment of their own. Both servers run at the same time and are asked in
+turns, so that the load of the machine falls on both; the median of the turns counts. Results and claims go to
+bench/results/tracking.json; the exit status is 1 when a claim does not hold.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 from seed import seed
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def serving(command: list[str], ready: str, wanted: bytes, environment: dict[str
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | QUIET | environment) as process:
         try:
             for _ in range(600):
-                with contextlib.suppress(OSError), urllib.request.urlopen(ready, timeout=5) as page:
-                    if wanted in page.read():
+                with contextlib.suppress(httpx.HTTPError):
+                    if wanted in httpx.get(ready, timeout=5, trust_env=False).content:
                         break
                 if process.poll() is not None:
                     raise SystemExit(f"{' '.join(command)} ended; see {log}.")

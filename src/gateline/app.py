@@ -206,9 +206,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     online = _online_store(settings)
     feature_views = FeatureViews(ledger, feature_sets, lineage, online)
     online_features = OnlineFeatures(views=feature_views, feature_sets=feature_sets, datasets=datasets, store=online, clock=clock)
-    mlflow = EmbeddedMlflow(
-        settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed, clock
-    )
+    mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda who, needed: access.admits(who, needed).allowed, clock)
     tracking = Tracking(ledger, mlflow.run_source, lineage, dataset_digest=lambda version: _dataset_digest(datasets, version))
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
     monitoring = Monitoring(ledger, objects, serving)
@@ -235,8 +233,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
         ("features", _WhenDue(clock, HOUR, online_features.prune)),
-        ("silent runs", _WhenDue(clock, MINUTE, mlflow.close_silent_runs)),
-        ("MLflow's statistics", _WhenDue(clock, 10 * MINUTE, mlflow.analyse)),
+        *_mlflow_steps(mlflow, clock),
         ("checkpoint", _WhenDue(clock, round(settings.checkpoint_interval_seconds * SECOND), ledger.checkpoint)),
     )
     return App(
@@ -248,6 +245,14 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         pipelines=pipelines, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
+
+
+def _mlflow_steps(mlflow: EmbeddedMlflow, clock: Clock) -> tuple[tuple[str, Callable[[], Any]], ...]:
+    """Return what keeps the embedded MLflow in order; nothing happens while it is not loaded."""
+    return (
+        ("silent runs", _WhenDue(clock, MINUTE, mlflow.close_silent_runs)),
+        ("MLflow's statistics", _WhenDue(clock, 10 * MINUTE, mlflow.analyse)),
+    )
 
 
 def _online_store(settings: Settings) -> OnlineStore:

@@ -29,7 +29,8 @@ class MetricBuffer:
     """Values of one run, in order. Safe to use from several threads.
 
     A batch leaves when 1,000 values wait, or after a second. When 50,000 wait, `add` blocks until some have left, so that a server slower
-    than the training slows it down and memory stays bounded. A batch that fails stays in the buffer: the next `add` or `flush` says so, and each `flush` tries again.
+    than the training slows it down and memory stays bounded. A batch that fails stays in the buffer: the next `add` or `flush` says so,
+    and each `flush` tries again.
 
     Args:
         send: Logs at most 1,000 values; raises when it could not.

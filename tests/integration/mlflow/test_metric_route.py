@@ -33,7 +33,8 @@ good_points = st.fixed_dictionaries(
     optional={"step": st.sampled_from([-1, 0, 1])},
 )
 odd_points = st.fixed_dictionaries(
-    {}, optional={"key": keys, "value": numbers | odd_values, "timestamp": times, "step": steps, "model_id": st.just(""), "more": st.just(1)}
+    {},
+    optional={"key": keys, "value": numbers | odd_values, "timestamp": times, "step": steps, "model_id": st.just(""), "more": st.just(1)},
 )
 batches = st.fixed_dictionaries(
     {"metrics": st.lists(good_points, max_size=6) | st.lists(good_points | odd_points, max_size=3)},
@@ -147,7 +148,10 @@ def test_a_viewer_a_stranger_and_a_frozen_run_are_refused_on_the_short_way(serve
     body = {"run_id": run_id, "key": "loss", "value": 2.0, "timestamp": 2}
     assert served.request("POST", f"{ROUTE}/log-metric", token="", json=body).status_code == 401
     assert served.request("POST", f"{ROUTE}/log-metric", token=served.viewer, json=body).status_code == 403
-    for route, document in (("log-metric", body), ("log-batch", {"run_id": run_id, "metrics": [{"key": "loss", "value": 2.0, "timestamp": 2}]})):
+    for route, document in (
+        ("log-metric", body),
+        ("log-batch", {"run_id": run_id, "metrics": [{"key": "loss", "value": 2.0, "timestamp": 2}]}),
+    ):
         with served.refusal("frozen"):
             assert served.request("POST", f"{ROUTE}/{route}", json=document).status_code == 403
     big = {"run_id": run_id, "metrics": [{"key": "k" * 200, "value": 1.0, "timestamp": 1, "step": index} for index in range(900)]}
