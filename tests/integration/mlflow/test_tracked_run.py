@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -303,5 +304,5 @@ def test_any_model_is_logged_with_signature_and_requirements(client, stock):
     loaded = stock.pyfunc.load_model(f"models:/{model_id}")
     assert [one.name for one in loaded.metadata.signature.inputs] == ["a", "b"]
     assert list(loaded.predict(frame)) == list(model.predict(frame))
-    lines = stock.artifacts.load_text(f"models:/{model_id}/requirements.txt").splitlines()
+    lines = (Path(stock.artifacts.download_artifacts(f"models:/{model_id}")) / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert {"mlflow", "scikit-learn", "numpy"} <= {line.split("==")[0] for line in lines}
