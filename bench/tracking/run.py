@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -184,6 +185,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer turns and 10,000 values through the SDK; at most 4 minutes")
     quick = parser.parse_args().quick
     BUILD.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # the servers end with the benchmark
     surroundings = {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "mlflow": version("mlflow")}
     servers = Servers(stock_environment())
     with servers.running():

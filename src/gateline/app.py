@@ -223,7 +223,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
     outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
     lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
-    steps = (
+    steps: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
         ("rows", spool.reconcile),
