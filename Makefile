@@ -1,7 +1,7 @@
 # Gateline. `make demo` shows the loop; `make test` runs every test. Everything is installed inside this folder (.tools/, .venv/).
 # Each recipe is one line of a tool in .venv, so that nothing depends on make.
 .DEFAULT_GOAL := help
-.PHONY: help demo environment test test-fast check format reference lock bench-features clean
+.PHONY: help demo environment test test-fast check format reference lock bench-features bench-tracking clean
 .NOTPARALLEL:
 export PYTHON
 
@@ -47,6 +47,9 @@ lock:  ## resolve requirements/*.txt again
 
 bench-features: environment  ## features beside Feast and hand-written Polars; QUICK=1 takes at most 4 minutes
 	.venv/bin/python bench/features/run.py $(if $(QUICK),--quick)
+
+bench-tracking: environment  ## metric logging and search beside the stock MLflow server; QUICK=1 takes at most 4 minutes
+	.venv/bin/python bench/tracking/run.py $(if $(QUICK),--quick)
 
 clean:  ## remove what can be made again; the records in .gateline/ stay
 	rm -rf .venv .tools build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

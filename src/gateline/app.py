@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,12 +25,13 @@ from gateline.features import (
     SqliteOnlineStore,
 )
 from gateline.gates import Gates
-from gateline.kernel.clock import HOUR, SECOND, SystemClock
-from gateline.kernel.errors import ConfigurationError, GatelineError, InvalidInput, NotFound
+from gateline.kernel.clock import HOUR, MINUTE, SECOND, SystemClock
+from gateline.kernel.errors import ConfigurationError, InvalidInput, NotFound
 from gateline.kernel.files import storage_errors
 from gateline.kernel.lease import Lease
 from gateline.kernel.logging import configure_logging
 from gateline.kernel.names import split_version_id
+from gateline.kernel.reconciling import Reconcilers, WhenDue
 from gateline.kernel.records import Records
 from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
@@ -122,64 +122,6 @@ class App:
         self.reconcilers.pass_once()
 
 
-class Reconcilers:
-    """The thread that moves the world towards the records, one idempotent step at a time.
-
-    Args:
-        lease: Held by the one process that reconciles.
-        interval_seconds: Pause between two passes.
-        steps: Name and function of each reconciler, in the order in which they run.
-    """
-
-    def __init__(self, lease: Lease, interval_seconds: float, steps: tuple[tuple[str, Callable[[], Any]], ...]) -> None:
-        self._lease = lease
-        self._interval_seconds = interval_seconds
-        self._steps = steps
-        self._stopping = threading.Event()
-        self._awake = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin to reconcile in a background thread."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name=self._lease.name, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the step under way, and let another process lead."""
-        if self._thread is None:
-            return
-        self._stopping.set()
-        self._awake.set()
-        self._thread.join()
-        self._thread = None
-        self._lease.release()
-
-    def wake(self) -> None:
-        """Begin the next pass now: something has come that they wait for. Safe to call often and from any thread."""
-        self._awake.set()
-
-    def pass_once(self) -> None:
-        """Run each reconciler once when this process leads; a failing one is logged and tried again in the next pass."""
-        if not self._lease.hold():
-            return
-        for name, step in self._steps:
-            if self._stopping.is_set():
-                return
-            try:
-                step()
-            except GatelineError as error:
-                _log.warning("reconciler.failed", reconciler=name, code=error.code, failure=str(error))
-            except Exception:  # the boundary of the reconciler loop: one broken record must not stop the others
-                _log.exception("reconciler.broken", reconciler=name)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._awake.wait(self._interval_seconds)
-            self._awake.clear()
-            self.pass_once()
-
-
 class _Observed:
     """Requests and labels as rollouts look at them."""
 
@@ -221,7 +163,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     contracts = Contracts(ledger, access, datasets)
     features = _features(ledger, lineage, datasets, contracts, _online_store(settings))
     feature_sets, feature_fits = features.feature_sets, features.feature_fits
-    mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda principal, needed: access.admits(principal, needed).allowed)
+    mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda who, needed: access.admits(who, needed).allowed, clock)
     tracking = Tracking(ledger, mlflow.run_source, lineage, **_claims(datasets, feature_fits))
     serving = Serving(ledger, objects, lineage, settings, tokens=access.prediction_tokens)
     monitoring = Monitoring(ledger, objects, serving)
@@ -239,7 +181,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
     outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
-    steps = (
+    steps: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
         ("predictions", serving.ingest),
@@ -247,8 +189,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
-        ("features", _Pruning(features.online_features, clock).prune_when_due),
-        ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
+        ("features", WhenDue(clock, HOUR, features.online_features.prune)),
+        *_mlflow_steps(mlflow, clock),
+        ("checkpoint", WhenDue(clock, round(settings.checkpoint_interval_seconds * SECOND), ledger.checkpoint)),
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
@@ -311,6 +254,14 @@ def _table_reconcilers(lease: Lease, settings: Settings, spool: Spool, checkpoin
     return Reconcilers(lease, settings.reconcile_interval_seconds, steps)
 
 
+def _mlflow_steps(mlflow: EmbeddedMlflow, clock: Clock) -> tuple[tuple[str, Callable[[], Any]], ...]:
+    """Return what keeps the embedded MLflow in order; nothing happens while it is not loaded."""
+    return (
+        ("silent runs", WhenDue(clock, MINUTE, mlflow.close_silent_runs)),
+        ("MLflow's statistics", WhenDue(clock, 10 * MINUTE, mlflow.analyse)),
+    )
+
+
 def _online_store(settings: Settings) -> OnlineStore:
     """Return the online store that the settings name."""
     if not settings.online_url:
@@ -344,39 +295,6 @@ def _fit_digest(feature_fits: FeatureFits, identity: str) -> str | None:
         return feature_fits.get(identity).digest
     except (InvalidInput, NotFound):
         return None
-
-
-class _Checkpoints:
-    """Signs the ledger from time to time."""
-
-    def __init__(self, ledger: Ledger, clock: Clock, interval_seconds: float) -> None:
-        self._ledger = ledger
-        self._clock = clock
-        self._interval = round(interval_seconds * SECOND)
-        self._due = 0
-
-    def sign_when_due(self) -> None:
-        """Sign a checkpoint when the interval has passed; a clock set back signs early rather than late."""
-        now = self._clock.now()
-        if now >= self._due or self._due - now > self._interval:
-            self._ledger.checkpoint()
-            self._due = now + self._interval
-
-
-class _Pruning:
-    """Drops from the online store what no time can need any more, once an hour."""
-
-    def __init__(self, online_features: OnlineFeatures, clock: Clock) -> None:
-        self._online_features = online_features
-        self._clock = clock
-        self._due = 0
-
-    def prune_when_due(self) -> None:
-        """Prune when the hour has passed."""
-        now = self._clock.now()
-        if now >= self._due or self._due - now > HOUR:
-            self._online_features.prune()
-            self._due = now + HOUR
 
 
 class _Projection:

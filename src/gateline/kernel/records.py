@@ -17,7 +17,7 @@ from gateline.kernel.errors import StorageFull, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Select
 
 
 class Json(TypeDecorator[Any]):
@@ -100,7 +100,8 @@ class Records:
         if self.is_sqlite:
             _prepare_sqlite(self.engine)
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
-        self._reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
+        self._reader = self.engine.execution_options(read_only=True)
+        self._reading = sessionmaker(self._reader, expire_on_commit=False)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -111,6 +112,11 @@ class Records:
             finally:
                 session.expunge_all()
                 session.rollback()
+
+    def column(self, statement: Select[Any], parameters: dict[str, Any]) -> set[str]:
+        """Return the values of one column, without a session around the query: for what each request asks."""
+        with database_errors(), self._reader.connect() as connection:
+            return set(connection.scalars(statement, parameters))
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     online_url: str = Field(default="", description="Online feature store: redis://… or unix://…; empty: an SQLite file in the home.")
     mlflow: bool = Field(default=True, description="Whether the embedded MLflow is loaded and served under /mlflow.")
     mlflow_url: str = Field(default="", description="SQLAlchemy URL of MLflow's own database; empty: SQLite in the home.")
+    run_silent_seconds: float = Field(
+        default=86_400.0, ge=300, description="Seconds without a write after which a running MLflow run is closed as KILLED."
+    )
+    run_heartbeat_seconds: float = Field(
+        default=600.0, ge=300, description="Seconds of silence after which a run that had a heartbeat, as the SDK's have, is closed."
+    )
     reconcile_interval_seconds: float = Field(default=0.2, gt=0, le=60, description="Seconds between two passes of the reconcilers.")
     checkpoint_interval_seconds: float = Field(default=60.0, gt=0, description="Most seconds between two signed ledger checkpoints.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe log event that is written.")

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput, Unavailable
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _LOADING_SECONDS_MAX = 120.0
 _DIGEST_LENGTH = 32  # MLflow keeps at most 36 characters; the full digest goes into a tag of the input
-_MODEL_PACKAGES = ("mlflow", "lightgbm", "numpy", "pandas", "scipy")
 
 
 @contextmanager
@@ -114,17 +112,6 @@ def check_columns(booster: Any, columns: Sequence[str], categorical: Sequence[st
         mistakes.append(f"categorical columns are not among the columns: {unknown}")
     if mistakes:
         raise InvalidInput(f"The model cannot be logged: {'; '.join(mistakes)}.", next_step="Give the columns in the order of training.")
-
-
-def model_requirements() -> list[str]:
-    """Return what a LightGBM model needs to be loaded by MLflow, pinned to what is installed here."""
-    found = []
-    for package in _MODEL_PACKAGES:
-        try:
-            found.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def field_of(thing: Any, name: str) -> Any:

@@ -13,17 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import canonical_bytes, sha256_bytes
-from gateline.kernel.errors import InvalidInput
+from gateline.kernel.clock import SystemClock
+from gateline.kernel.errors import InvalidInput, Unavailable
 from gateline.sdk.environment import describe_environment
+from gateline.sdk.logged_model import log_saved_model, requirements_of, saver, signature_of
+from gateline.sdk.metric_buffer import MetricBuffer, Value
 from gateline.sdk.mlflow_client import (
     check_columns,
     dataset_input,
     experiment_id_of,
     field_of,
     mlflow_at,
-    model_requirements,
     wait_until_ready,
 )
+from gateline.sdk.run_life import beating, ended_by_sigterm
+from gateline.sdk.saved_metrics import log_values, save_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
     from gateline.sdk.client import Client
 
 ENVIRONMENT_FILE = "environment.json"
-_BATCH_METRICS = 1_000
 _BATCH_PARAMS = 100
 
 
@@ -51,33 +54,42 @@ class TrackedRun:
         self.run_id = run_id
         self.url = f"{address}/#/experiments/{experiment_id}/runs/{run_id}"
         self.environment = environment
+        self._metrics = MetricBuffer(lambda values: log_values(self._client, run_id, values))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Log values of metrics at one step, in one request.
+        """Log values of metrics at one step. Safe to call from several threads.
+
+        They are sent in the background, within a second or a thousand at a time, and all of them before the run ends; `flush` waits for
+        them. NaN and infinities are values; MLflow keeps an infinity as the greatest or least finite number.
 
         Raises:
             InvalidInput: a value is no number; all such are named.
+            Unavailable: the server did not accept earlier values. They are kept; `flush` tries again.
         """
         self.log_history({name: [value] for name, value in metrics.items()}, first_step=step)
 
     def log_history(self, metrics: Mapping[str, Sequence[float]], *, first_step: int = 0) -> None:
-        """Log a series of values for each metric, one per step, a thousand per request.
+        """Log a series of values for each metric, one per step, as `log_metrics` does.
 
         Raises:
             InvalidInput: a value is no number; all such are named.
+            Unavailable: the server did not accept earlier values. They are kept; `flush` tries again.
         """
-        from mlflow.entities import Metric
-        from mlflow.utils.time import get_current_time_millis
-
         wrong = [name for name, values in metrics.items() if not all(_is_number(value) for value in values)]
         if wrong:
             raise InvalidInput(f"Metrics hold values that are no numbers: {', '.join(wrong)}.", next_step="Log numbers; NaN is one.")
-        now = get_current_time_millis()
-        points = [
-            Metric(name, float(value), now, first_step + offset) for name, values in metrics.items() for offset, value in enumerate(values)
-        ]
-        for start in range(0, len(points), _BATCH_METRICS):
-            self._client.log_batch(self.run_id, metrics=points[start : start + _BATCH_METRICS])
+        now = SystemClock().now() // 1_000
+        self._metrics.add(
+            [Value(name, float(value), now, first_step + offset) for name, values in metrics.items() for offset, value in enumerate(values)]
+        )
+
+    def flush(self) -> None:
+        """Return once every metric value logged so far is on the server.
+
+        Raises:
+            Unavailable: the server did not accept them; they are kept, and the next `flush` tries again.
+        """
+        self._metrics.flush()
 
     def log_files(self, files: Mapping[str, bytes | Path]) -> None:
         """Log files under their paths, relative to the run's artifact folder ('served/model.txt').
@@ -106,8 +118,6 @@ class TrackedRun:
     ) -> str:
         """Log a LightGBM booster as an MLflow model that `mlflow.pyfunc.load_model` loads, and return its id (`m-…`).
 
-        Signature and requirements are explicit: left to MLflow, finding them takes 10 to 30 seconds in a subprocess.
-
         Args:
             booster: A `lightgbm.Booster`.
             columns: Its input columns, in the order of training.
@@ -119,9 +129,7 @@ class TrackedRun:
         Raises:
             InvalidInput: the columns are not those of the booster, or a categorical column is unknown.
         """
-        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-        from mlflow.lightgbm import save_model
-        from mlflow.models import Model, ModelSignature
+        from mlflow.models import ModelSignature
         from mlflow.types.schema import ColSpec, DataType, Schema
 
         check_columns(booster, columns, categorical)
@@ -129,20 +137,60 @@ class TrackedRun:
         kinds |= dict.fromkeys(categorical, DataType.string if booster.pandas_categorical else DataType.long)
         inputs = Schema([ColSpec(kind, column) for column, kind in kinds.items()])
         signature = ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.double)]))
-        # mlflow.lightgbm.log_model would fetch the history of every metric of the run, one request each
-        model = self._client.create_logged_model(self._experiment_id, name=name, source_run_id=self.run_id, model_type="lightgbm")
-        described = Model(artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=self.run_id, model_id=model.model_id)
-        with tempfile.TemporaryDirectory(prefix="gateline-model-") as temporary:
-            folder = Path(temporary) / "model"
-            save_model(booster, str(folder), mlflow_model=described, signature=signature, pip_requirements=model_requirements())
-            self._client.log_model_artifacts(model.model_id, str(folder))
-        self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        model_id = self.log_model(booster, flavor="lightgbm", signature=signature, name=name)
         if served is not None:
             files = served if isinstance(served, Mapping) else {path.relative_to(served).as_posix(): path for path in _walk(served)}
             self.log_files({f"served/{path}": content for path, content in files.items()})
-        model_id: str = model.model_id
         return model_id
+
+    def log_model(
+        self,
+        model: Any,
+        example: Any = None,
+        *,
+        flavor: str = "sklearn",
+        name: str = "model",
+        signature: Any = None,
+        requirements: Sequence[str] | None = None,
+    ) -> str:
+        """Log a model of any of MLflow's flavours, with signature and requirements, and return its id (`m-…`).
+
+        Args:
+            model: What `mlflow.<flavor>.save_model` saves.
+            example: Some rows of its input; the signature is that of these rows and of what the model predicts for them. They are not kept.
+            flavor: Name of MLflow's module: sklearn, xgboost, lightgbm, pyfunc and so on.
+            name: Name of the logged model within the run.
+            signature: An MLflow signature, when there is no example.
+            requirements: Lines as in requirements.txt; the flavour's library with numpy, pandas and scipy as installed when not given.
+
+        Raises:
+            InvalidInput: neither example nor signature is given, or MLflow has no such flavour.
+        """
+        if example is None and signature is None:
+            raise InvalidInput(f"Model '{name}' has no signature.", next_step="Pass example=some rows of its input, or signature=….")
+        save_model, signature = saver(flavor), signature if signature is not None else signature_of(model, example)
+        needed = list(requirements) if requirements is not None else requirements_of(flavor)
+
+        def save(folder: str, described: Any) -> None:
+            save_model(model, path=folder, mlflow_model=described, signature=signature, pip_requirements=needed)
+
+        return log_saved_model(self._client, self.run_id, self._experiment_id, name=name, kind=flavor, save=save)
+
+    def settle(self, folder: Path) -> Unavailable | None:
+        """Log what waits and end the thread that does so. Values that the server does not accept go to a file; the error names it."""
+        try:
+            self._metrics.flush()
+        except Unavailable as error:
+            path, values = folder / f"unlogged-{self.run_id}.jsonl", self._metrics.unsent
+            save_values(path, self.run_id, values)
+            return Unavailable(
+                f"{len(values):,} metric values of run {self.run_id} were not logged: {error.__cause__}. They are in {path}.",
+                next_step=f"Log them once the server answers: gateline.sdk.saved_metrics.log_saved(client, '{path}').",
+                facts={"run_id": self.run_id, "values": len(values), "path": str(path)},
+            )
+        finally:
+            self._metrics.close()
+        return None
 
 
 @contextmanager
@@ -161,7 +209,8 @@ def tracked_run(
 ) -> Iterator[TrackedRun]:
     """Track what happens in the block as one MLflow run on the client's server.
 
-    The run ends FINISHED, FAILED when the block raises, or KILLED when it is interrupted. Dataset versions become inputs with their full
+    The run ends FINISHED, FAILED when the block raises, or KILLED when it is interrupted or the process gets SIGTERM; a process that dies
+    without a word is noticed by the server, since the run has a heartbeat. Dataset versions become inputs with their full
     digest; interpreter, packages, lock files, commit, uncommitted changes, seed, hardware and thread counts become `environment.json`.
 
     Args:
@@ -177,7 +226,8 @@ def tracked_run(
         folder: The project folder; the current one when not given.
 
     Raises:
-        Unavailable: the server's MLflow is switched off, failed to load or is not ready within two minutes.
+        Unavailable: the server's MLflow is switched off, failed to load or is not ready within two minutes; or metric values were not
+            accepted by the end: the run is then FAILED, and the error names the file that holds them.
     """
     address = f"{client.address().rstrip('/')}/mlflow"  # in process, asking for the address is what starts MLflow
     wait_until_ready(client)
@@ -188,16 +238,28 @@ def tracked_run(
         labels = {**_tags(environment, content, feature_set, feature_fit), **(tags or {})}
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=labels)
         run = TrackedRun(mlflow, active.info.run_id, experiment_id, address, environment)
-        status = "FAILED"
+        status, raised = "FAILED", None
         try:
-            _log_start(mlflow, run, datasets, params or {}, content)
-            yield run
+            with ended_by_sigterm(), beating(client, run.run_id):
+                _log_start(mlflow, run, datasets, params or {}, content)
+                yield run
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):
-            status = "KILLED"
+        except BaseException as error:
+            raised = error
+            status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
             raise
         finally:
-            mlflow.end_run(status)
+            _end(mlflow, run, status, raised, folder or Path.cwd())
+
+
+def _end(mlflow: Any, run: TrackedRun, status: str, raised: BaseException | None, folder: Path) -> None:
+    """Log what waits, then close the run: FAILED when something could not be logged. What the block raised is not hidden by that."""
+    unlogged = run.settle(folder)
+    mlflow.end_run("FAILED" if unlogged is not None and status == "FINISHED" else status)
+    if unlogged is not None:
+        if raised is None:
+            raise unlogged
+        raised.add_note(str(unlogged))
 
 
 def _tags(environment: dict[str, Any], content: bytes, feature_set: Any, feature_fit: Any) -> dict[str, str]:

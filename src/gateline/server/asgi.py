@@ -39,11 +39,11 @@ def create_app(app: App) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     api.state.application = app
+    api.mount("/mlflow", app.mlflow.asgi)  # first, so that its many small requests do not pass by every other route
     check_routes([*ROUTERS, pages.router])
     for router in ROUTERS:
         api.include_router(router, prefix=PREFIX, dependencies=[Depends(authorized)], responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
     api.include_router(pages.router)
-    api.mount("/mlflow", app.mlflow.asgi)
     problems.install(api)
     api.add_middleware(Boundary)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]

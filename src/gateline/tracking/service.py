@@ -8,7 +8,7 @@ from gateline.kernel.errors import IntegrityFailure, NotFound
 from gateline.lineage import Node
 from gateline.tracking import rules
 from gateline.tracking.model import FIT_DIGEST_TAG, FIT_TAG, RunFacts, RunSnapshot, RunSource, run_digest, snapshot_from, snapshot_of
-from gateline.tracking.store import RunSnapshotRow, frozen_among
+from gateline.tracking.store import FROZEN, RunSnapshotRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -166,8 +166,7 @@ class Tracking:
 
 def frozen_runs(records: Records, run_ids: Iterable[str]) -> set[str]:
     """Return those of the runs that are frozen in these records."""
-    with records.read() as session:
-        return frozen_among(session, list(run_ids))
+    return records.column(FROZEN, {"run_ids": sorted(run_ids)})
 
 
 def _snapshot(row: RunSnapshotRow) -> RunSnapshot:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import Text, select
+from sqlalchemy import Text, bindparam, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateline.kernel.records import Row
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 
 class RunSnapshotRow(Row):
@@ -25,6 +22,5 @@ class RunSnapshotRow(Row):
     frozen_by: Mapped[str] = mapped_column(Text)
 
 
-def frozen_among(session: Session, run_ids: list[str]) -> set[str]:
-    """Return those of the run ids that are frozen."""
-    return set(session.scalars(select(RunSnapshotRow.run_id).where(RunSnapshotRow.run_id.in_(run_ids))))
+# made once, because each write to a run asks
+FROZEN = select(RunSnapshotRow.__table__.c.run_id).where(RunSnapshotRow.run_id.in_(bindparam("run_ids", expanding=True)))

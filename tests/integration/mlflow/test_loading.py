@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -85,10 +87,59 @@ def test_mlflow_keeps_its_tables_in_postgresql_when_told_to(tmp_path, postgresql
         metrics = [{"key": "auc", "value": 0.5, "timestamp": 1, "step": 1}]
         assert call("POST", "runs/log-batch", {"run_id": run_id, "metrics": metrics}).status_code == 200
         assert call("GET", f"runs/get?run_id={run_id}", None).json()["run"]["data"]["metrics"][0]["value"] == 0.5
+        assert_both_ways_agree(call, experiment)
         body = {"name": "m", "alias": "production", "version": "1"}
         assert call("POST", "registered-models/alias", body).status_code == 403
     assert not (home / "mlflow" / "mlflow.db").exists()
     postgresql.drop(database)
+
+
+def assert_both_ways_agree(call, experiment):
+    """A batch with a tag goes through MLflow's own code, one without takes the short way."""
+    told = []
+    for tags in ([], [{"key": "plain", "value": "no"}]):
+        run_id = call("POST", "runs/create", {"experiment_id": experiment}).json()["run"]["info"]["run_id"]
+        for value in (0, "NaN", -1, "Infinity", 0.25, 0.25):
+            for step in (0, 2, 1, -1):
+                points = [{"key": "loss", "value": value, "timestamp": 7, "step": step}]
+                assert call("POST", "runs/log-batch", {"run_id": run_id, "metrics": points, "tags": tags}).status_code == 200
+        history = call("GET", f"metrics/get-history?run_id={run_id}&metric_key=loss", None).json()["metrics"]
+        latest = call("GET", f"runs/get?run_id={run_id}", None).json()["run"]["data"]["metrics"]
+        told.append((sorted(history, key=str), latest))
+    assert told[0] == told[1]
+    assert len(told[0][0]) == 20
+
+
+def test_every_metric_that_was_acknowledged_survives_a_killed_server(tmp_path):
+    home, acknowledged = tmp_path / "home", []
+    with serving(home) as (url, process):
+        assert said_when_ready(process)["state"] == "ready"
+        headers = {"Authorization": f"Bearer {json.loads((home / 'credentials.json').read_text(encoding='utf-8'))['token']}"}
+        made_run = requests.post(f"{url}/mlflow/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, headers=headers, timeout=30)
+        run_id = made_run.json()["run"]["info"]["run_id"]
+
+        def log(first):
+            with requests.Session() as session, contextlib.suppress(requests.RequestException):
+                for step in range(first, 1_000_000, 4):
+                    body = {"run_id": run_id, "key": "loss", "value": step / 7, "timestamp": 1, "step": step}
+                    answer = session.post(f"{url}/mlflow/api/2.0/mlflow/runs/log-metric", json=body, headers=headers, timeout=30)
+                    if answer.status_code == 200:
+                        acknowledged.append(step)
+
+        threads = [threading.Thread(target=log, args=(first,)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        while len(acknowledged) < 400:
+            time.sleep(0.01)
+        process.kill()
+        for thread in threads:
+            thread.join(60)
+    with sqlite3.connect(home / "mlflow" / "mlflow.db") as connection:
+        kept = {row[0] for row in connection.execute("select step from metrics where run_uuid = ?", (run_id,))}
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+        latest = connection.execute("select step from latest_metrics where run_uuid = ?", (run_id,)).fetchone()[0]
+    assert set(acknowledged) <= kept
+    assert latest == max(kept)
 
 
 def made(sqlite_ledger, home, **settings):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from gateline.cli.output import Session
 from gateline.cli.run import group
 from gateline.kernel.canonical import sha256_bytes
-from gateline.kernel.errors import Conflict, Denied, IntegrityFailure, InvalidInput, NotFound
+from gateline.kernel.errors import Conflict, Denied, IntegrityFailure, InvalidInput, NotFound, Unavailable
 from gateline.lineage import Lineage, Node
 from gateline.sdk.client import Client
+from gateline.sdk.saved_metrics import log_saved
 from gateline.sdk.tracking import tracked_run
 from gateline.tracking import Tracking
 
@@ -224,3 +230,89 @@ def test_runs_are_listed_shown_frozen_and_verified_over_rest_and_on_the_command_
     ]:
         group.main(words, obj=session, standalone_mode=False)
         assert expected in capsys.readouterr().out
+
+
+def test_values_logged_one_by_one_take_few_requests_and_all_arrive(served, client, monkeypatch):
+    from gateline.adapters.mlflow.metrics import MetricRoute
+
+    asked, log = [], MetricRoute.log
+    monkeypatch.setattr(MetricRoute, "log", lambda self, path, body: asked.append(path) or log(self, path, body))
+    with tracked_run(client, experiment="flight-delay", name="many") as run:
+        for step in range(3_000):
+            run.log_metrics({"loss": step / 7, "flat": float("inf") if step == 2_999 else 1.0}, step=step)
+        run.flush()
+        assert served.tracking.read(run.run_id).metrics == {"loss": 2_999 / 7, "flat": 1.7976931348623157e308}
+    assert served.tracking.freeze("developer", run.run_id).metric_points == 6_000
+    assert len(asked) <= 30, asked
+
+
+def test_values_that_the_server_does_not_accept_fail_the_run_and_are_logged_later_from_their_file(served, client, tmp_path, monkeypatch):
+    with pytest.raises(Unavailable, match="3 metric values") as told:
+        with tracked_run(client, experiment="flight-delay", name="cut off", folder=tmp_path) as run:
+            monkeypatch.setattr(run._client, "log_batch", cut_off)
+            run.log_history({"loss": [0.5, float("nan"), 0.25]})
+    path = tmp_path / f"unlogged-{run.run_id}.jsonl"
+    assert str(path) in str(told.value)
+    assert served.tracking.read(run.run_id).status == "FAILED"
+    assert log_saved(client, path) == 3
+    assert not path.exists()
+    assert served.tracking.read(run.run_id).metrics == {"loss": 0.25}
+
+
+def cut_off(*_args, **_more):
+    raise ConnectionError("the network is gone")
+
+
+def test_what_the_block_raised_is_not_hidden_by_values_that_could_not_be_logged(client, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="diverged") as told:
+        with tracked_run(client, experiment="flight-delay", name="cut off", folder=tmp_path) as run:
+            monkeypatch.setattr(run._client, "log_batch", cut_off)
+            run.log_metrics({"loss": 1.0})
+            raise ValueError("diverged")
+    assert "1 metric values" in told.value.__notes__[0]
+
+
+PROGRAM = """
+import sys, time
+from gateline.sdk.client import Client
+from gateline.sdk.tracking import tracked_run
+with Client() as client, tracked_run(client, experiment="flight-delay", name="child") as run:
+    run.log_metrics({"loss": 0.5})
+    print(run.run_id, flush=True)
+    time.sleep(120)
+"""
+
+
+def test_sigterm_closes_the_run_as_killed_with_all_values_and_a_sigkill_leaves_its_heartbeat(served, client):
+    found = {}
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        environment = os.environ | {"GATELINE_URL": client.url, "GATELINE_TOKEN": client.token}
+        with subprocess.Popen([sys.executable, "-W", "ignore", "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment) as child:
+            run_id = next(line.strip() for line in child.stdout if len(line.strip()) == 32)
+            while "gateline.heartbeat" not in served.tracking.read(run_id).tags:
+                time.sleep(0.05)
+            child.send_signal(sent)
+            assert child.wait(60) == (143 if sent is signal.SIGTERM else -9)
+        found[sent] = served.tracking.read(run_id)
+    assert (found[signal.SIGTERM].status, found[signal.SIGTERM].metrics) == ("KILLED", {"loss": 0.5})
+    assert found[signal.SIGKILL].status == "RUNNING"
+
+
+def test_any_model_is_logged_with_signature_and_requirements(client, stock):
+    import numpy as np
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.linspace(1, 0, 40)})
+    model = LogisticRegression().fit(frame, frame["a"] > 0.5)
+    with tracked_run(client, experiment="flight-delay", name="sklearn") as run:
+        model_id = run.log_model(model, frame.head(3))
+        with pytest.raises(InvalidInput, match="signature"):
+            run.log_model(model)
+        with pytest.raises(InvalidInput, match="nonsense"):
+            run.log_model(model, frame, flavor="nonsense")
+    loaded = stock.pyfunc.load_model(f"models:/{model_id}")
+    assert [one.name for one in loaded.metadata.signature.inputs] == ["a", "b"]
+    assert list(loaded.predict(frame)) == list(model.predict(frame))
+    lines = (Path(stock.artifacts.download_artifacts(f"models:/{model_id}")) / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert {"mlflow", "scikit-learn", "numpy"} <= {line.split("==")[0] for line in lines}

@@ -95,7 +95,7 @@ def test_a_postgresql_url_gets_the_driver_we_ship(tmp_path):
 
 def test_a_frozen_run_refuses_writes_and_a_yes_is_asked_once():
     asked = []
-    seal = RunSeal(Guard(), lambda run_id: asked.append(run_id) or run_id == "frozen")
+    seal = RunSeal(Guard(), lambda run_ids: asked.extend(run_ids) or run_ids & {"frozen"})
     for _ in range(2):
         with pytest.raises(Refusal, match="Start a new run"), seal.writing("frozen", "A write"):
             pass
@@ -105,7 +105,7 @@ def test_a_frozen_run_refuses_writes_and_a_yes_is_asked_once():
 
 
 def test_a_hold_waits_for_writes_under_way_and_refuses_new_ones():
-    seal = RunSeal(Guard(), lambda _: False)
+    seal = RunSeal(Guard(), lambda _: set())
     writing, finish, held = threading.Event(), threading.Event(), threading.Event()
 
     def write():

@@ -8,25 +8,27 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, urlsplit
 
 from anyio import to_thread
 
 from gateline.access import Permission, Principal
 from gateline.adapters.mlflow.guard import Acting, Guard, acting_as
+from gateline.adapters.mlflow.messages import again, answer, may_log_metrics, whole_body
 from gateline.adapters.mlflow.routes import permission_for
 from gateline.kernel.errors import Denied, GatelineError, NotFound, Unauthenticated
 from gateline.kernel.limits import REQUEST_BYTES_MAX, UPLOAD_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Callable
 
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
+    from gateline.adapters.mlflow.loading import Loaded
+    from gateline.adapters.mlflow.messages import Message, Receive, Send
+    from gateline.adapters.mlflow.metrics import MetricRoute
 
 _RETRY_AFTER_SECONDS = 2
+_EARLY_BYTES_MAX = 64 << 10  # read before the principal is known: no more than the server buffers anyway
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -34,7 +36,7 @@ class Gate:
     """MLflow's ASGI app behind Gateline's authentication, permissions and route list.
 
     Args:
-        app: Returns MLflow's app, or None while it is not ready.
+        loaded: Returns MLflow, or None while it is not ready.
         status: Says why it is not ready.
         guard: Records refusals.
         authenticate: Returns the principal of a token; raises Unauthenticated.
@@ -43,13 +45,13 @@ class Gate:
 
     def __init__(
         self,
-        app: Callable[[], Any],
+        loaded: Callable[[], Loaded | None],
         status: Callable[[], str],
         guard: Guard,
         authenticate: Callable[[str], Principal],
         decide: Callable[[Principal, Permission], bool],
     ) -> None:
-        self._app = app
+        self._loaded = loaded
         self._status = status
         self._guard = guard
         self._authenticate = authenticate
@@ -62,25 +64,42 @@ class Gate:
         if scope["type"] != "http":
             return
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        app = self._app()
-        if app is None:
+        loaded = self._loaded()
+        if loaded is None:
             retry = [(b"retry-after", str(_RETRY_AFTER_SECONDS).encode())]
             await _answer(send, 503, "TEMPORARILY_UNAVAILABLE", f"{self._status()} Try again in a moment.", retry)
             return
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        inner = {**scope, "path": path, "raw_path": quote(path).encode(), "root_path": ""}
+        short = loaded.metrics if 0 < _length(headers) <= _EARLY_BYTES_MAX and may_log_metrics(inner) else None
+        early = await whole_body(_limited(receive, _EARLY_BYTES_MAX)) if short else None
         try:
-            who = await to_thread.run_sync(self._admit, scope["method"], path, headers)
+            who, done = await to_thread.run_sync(self._serve_early, short, scope["method"], path, headers, early)
         except GatelineError as error:
             extra = [(b"www-authenticate", b'Basic realm="Gateline: any user name, an API token as password"')]
             await _answer(send, error.status, _CODES.get(error.status, "BAD_REQUEST"), str(error), extra if error.status == 401 else [])
             return
+        if done:
+            await answer(send)
+            return
         limit = UPLOAD_BYTES_MAX if "/mlflow-artifacts/" in path else REQUEST_BYTES_MAX
-        if int(headers.get("content-length") or 0) > limit:
+        if _length(headers) > limit:
             await _answer(send, 413, "BAD_REQUEST", f"The request is larger than {limit} bytes.", [])
             return
-        inner = {**scope, "path": path, "raw_path": quote(path).encode(), "root_path": ""}
         with acting_as(who):
-            await app(inner, _limited(receive, limit), send)
+            if short is None or early is None:
+                await loaded.app(inner, _limited(receive, limit), send)
+            else:
+                await short.behind(inner, again(early, receive), send)
+
+    def _serve_early(
+        self, short: MetricRoute | None, method: str, path: str, headers: dict[str, str], early: Message | None
+    ) -> tuple[Acting, bool]:
+        """Return who acts, and whether a small request that logs metrics has been served: both in one visit to a thread."""
+        who = self._admit(method, path, headers)
+        if short is None or early is None or early["type"] != "http.request":
+            return who, False
+        return who, short.log(path, early["body"])
 
     def _admit(self, method: str, path: str, headers: dict[str, str]) -> Acting:
         """Return who acts, or raise; runs in a thread because tokens and ledger are in the database."""
@@ -132,6 +151,11 @@ def token_of(authorization: str) -> str:
         "MLflow is behind Gateline's authentication, and the request carries no token.",
         next_step="Set MLFLOW_TRACKING_TOKEN to an API token, or give one as the password.",
     )
+
+
+def _length(headers: dict[str, str]) -> int:
+    """Return the length that the request says it has; 0 when it does not."""
+    return int(headers.get("content-length") or 0)
 
 
 def _same_origin(headers: dict[str, str]) -> bool:

@@ -11,10 +11,11 @@ import structlog
 
 from gateline.adapters.mlflow.asgi import Gate
 from gateline.adapters.mlflow.guard import Guard, internally
-from gateline.adapters.mlflow.loading import Loaded, load, unload
+from gateline.adapters.mlflow.loading import Loaded, analyse, load, unload
 from gateline.adapters.mlflow.projection import Projection
 from gateline.adapters.mlflow.run_source import MlflowRuns
 from gateline.adapters.mlflow.seal import RunSeal
+from gateline.kernel.clock import SystemClock
 from gateline.kernel.errors import Unavailable
 from gateline.tracking import frozen_runs
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateline.access import Permission, Principal
+    from gateline.kernel.clock import Clock
     from gateline.kernel.settings import Settings
     from gateline.ledger import Ledger
 
@@ -45,6 +47,7 @@ class EmbeddedMlflow:
         ledger: Where refusals and changes of the registry are written; its records tell which runs are frozen.
         authenticate: Returns the principal of an API token; raises Unauthenticated.
         decide: Tells whether a principal holds a permission.
+        clock: Tells when a run was last heard of; the machine's clock when not given.
 
     Attributes:
         asgi: The ASGI app to mount at /mlflow. It answers 503 with Retry-After until MLflow is ready.
@@ -57,10 +60,12 @@ class EmbeddedMlflow:
         ledger: Ledger,
         authenticate: Callable[[str], Principal],
         decide: Callable[[Principal, Permission], bool],
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
+        self._clock = clock or SystemClock()
         self._guard = Guard(ledger)
-        self._seal = RunSeal(self._guard, lambda run_id: run_id in frozen_runs(ledger.records, [run_id]))
+        self._seal = RunSeal(self._guard, lambda run_ids: frozen_runs(ledger.records, run_ids), wrote=self._wrote)
         self._loaded: Loaded | None = None
         self._failure = ""
         self._settled = threading.Event()
@@ -68,7 +73,7 @@ class EmbeddedMlflow:
         self._stopping = False
         self._lock = threading.Lock()
         self.load_seconds: float | None = None
-        self.asgi = Gate(self._app, self._sentence, self._guard, authenticate, decide)
+        self.asgi = Gate(lambda: self._loaded, self._sentence, self._guard, authenticate, decide)
         self.run_source = MlflowRuns(self.loaded, self._seal.hold, settings.mlflow_path / "artifacts")
         self._projection = Projection(self.loaded)
 
@@ -142,11 +147,36 @@ class EmbeddedMlflow:
         """
         self._projection.alias(name, alias, version)
 
+    def beat(self, run_id: str) -> bool:
+        """Note that the client of a run is alive, and return whether the run is under way.
+
+        Raises:
+            NotFound: there is no such run.
+            Unavailable: MLflow is not ready.
+        """
+        return self.loaded().liveness.beat(run_id)
+
+    def close_silent_runs(self) -> list[str]:
+        """Close the runs whose client died and return them; nothing while MLflow is not ready. Call it once a minute."""
+        loaded = self._loaded
+        return [] if loaded is None else loaded.liveness.close_silent()
+
+    def analyse(self) -> None:
+        """Renew the statistics of MLflow's tables, when MLflow is ready and its database needs to be told."""
+        loaded = self._loaded
+        if loaded is not None:
+            analyse(loaded.tracking.engine)
+
+    def _wrote(self, run_ids: set[str]) -> None:
+        loaded = self._loaded
+        if loaded is not None and run_ids:
+            loaded.liveness.wrote(run_ids)
+
     def _load(self) -> None:
         begun = time.perf_counter()
         try:
             with internally():
-                loaded = load(self._settings.mlflow_path, self._settings.mlflow_url, guard=self._guard, seal=self._seal)
+                loaded = load(self._settings, guard=self._guard, seal=self._seal, clock=self._clock)
         except Exception as error:  # the boundary of the loader thread: the failure is shown by health and by each request
             with self._lock:
                 self._failure = f"{type(error).__name__}: {error}"
@@ -161,10 +191,6 @@ class EmbeddedMlflow:
                 _log.info("mlflow.ready", seconds=self.load_seconds)
                 return
         unload(loaded)
-
-    def _app(self) -> Any:
-        loaded = self._loaded
-        return None if loaded is None else loaded.app
 
     def _sentence(self) -> str:
         match self.state:

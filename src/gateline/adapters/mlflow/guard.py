@@ -109,6 +109,12 @@ class Guard:
         with self._ledger.transaction(who.name) as tx:
             tx.record("mlflow.registry.changed", subject, {"request": who.request, "what": what, **(facts or {})})
 
+    def closed(self, run_id: str, *, last_heard_of: str) -> None:
+        """Write 'run.closed' to the ledger, after a run whose client died was closed in MLflow."""
+        with self._ledger.transaction(INTERNAL_NAME) as tx:
+            tx.record("run.closed", run_id, {"status": "KILLED", "last_heard_of": last_heard_of})
+        _log.warning("mlflow.run_closed", run_id=run_id, last_heard_of=last_heard_of)
+
     def only_internal(self, what: str, *, subject: str, reason: str, next_step: str) -> None:
         """Refuse unless our own projection acts."""
         if not self.acting.internal:

@@ -18,21 +18,31 @@ from gateline.adapters.mlflow.seal import RunSeal
 from gateline.kernel.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from gateline.adapters.mlflow.guard import Guard
+    from gateline.adapters.mlflow.liveness import Liveness
+    from gateline.adapters.mlflow.metrics import MetricRoute
     from gateline.adapters.mlflow.registry_store import GateRegistryStore
     from gateline.adapters.mlflow.stores import GateTrackingStore
+    from gateline.kernel.clock import Clock
+    from gateline.kernel.settings import Settings
 
 _ARTIFACT_ROOT = "mlflow-artifacts:/"
+_ANALYSED_ROWS_MAX = 1_000
+_BUSY_MILLISECONDS_MAX = 20_000
 _one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """MLflow, ready to serve."""
+    """MLflow, ready to serve; `metrics` is the short way for metrics, on databases that it knows."""
 
     app: Any
+    metrics: MetricRoute | None
     tracking: GateTrackingStore
     registry: GateRegistryStore
+    liveness: Liveness
 
 
 def database_url(folder: Path, url: str) -> str:
@@ -43,7 +53,7 @@ def database_url(folder: Path, url: str) -> str:
     return f"postgresql+psycopg{separator}{rest}" if scheme in {"postgresql", "postgres"} else url
 
 
-def load(folder: Path, url: str, *, guard: Guard, seal: RunSeal) -> Loaded:
+def load(settings: Settings, *, guard: Guard, seal: RunSeal, clock: Clock) -> Loaded:
     """Import MLflow (seconds), make or migrate its database, and put our stores in place of its own.
 
     Raises:
@@ -54,11 +64,13 @@ def load(folder: Path, url: str, *, guard: Guard, seal: RunSeal) -> Loaded:
             "This process already serves an MLflow: it keeps process-wide state.", next_step="Use one home folder per process."
         )
     try:
-        artifacts = folder / "artifacts"
+        artifacts = settings.mlflow_path / "artifacts"
         artifacts.mkdir(parents=True, exist_ok=True)
-        location = database_url(folder, url)
+        location = database_url(settings.mlflow_path, settings.mlflow_url)
         _set_environment(location, artifacts)
-        return _load(location, artifacts, guard, seal)
+        _import_server()
+        registry, tracking = _stores(location, guard, seal)
+        return _served(settings, artifacts, registry=registry, tracking=tracking, guard=guard, seal=seal, clock=clock)
     except BaseException:
         _one_at_a_time.release()
         raise
@@ -94,13 +106,14 @@ def _set_environment(location: str, artifacts: Path) -> None:
     )
 
 
-def _load(location: str, artifacts: Path, guard: Guard, seal: RunSeal) -> Loaded:
+def _import_server() -> None:
     # MLflow 3.17 imports a module of Starlette that warns of its removal; it pins the version it needs.
     warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
-    from mlflow.server import handlers
-    from mlflow.server.fastapi_app import app
+    import mlflow.server.fastapi_app  # noqa: F401 - the stores need what it registers
 
-    from gateline.adapters.mlflow.artifacts import SealedArtifactRepository
+
+def _stores(location: str, guard: Guard, seal: RunSeal) -> tuple[GateRegistryStore, GateTrackingStore]:
+    """Return MLflow's two stores with our gates, over a database that is whole, migrated and analysed."""
     from gateline.adapters.mlflow.registry_store import GateRegistryStore
     from gateline.adapters.mlflow.stores import GateTrackingStore
 
@@ -111,13 +124,54 @@ def _load(location: str, artifacts: Path, guard: Guard, seal: RunSeal) -> Loaded
     tracking = GateTrackingStore(location, _ARTIFACT_ROOT, guard=guard, seal=seal, registered=registry.rests_on)
     registry.tracking = tracking
     for store in (registry, tracking):
-        _relax_sync(store.engine)
+        _prepare_connections(store.engine)
+    analyse(tracking.engine)
+    return registry, tracking
+
+
+def _served(
+    settings: Settings,
+    artifacts: Path,
+    *,
+    registry: GateRegistryStore,
+    tracking: GateTrackingStore,
+    guard: Guard,
+    seal: RunSeal,
+    clock: Clock,
+) -> Loaded:
+    """Return MLflow's app over these stores, with the short way for metrics in front where the database allows it."""
+    from mlflow.server import handlers
+    from mlflow.server.fastapi_app import app
+
+    from gateline.adapters.mlflow.artifacts import SealedArtifactRepository
+    from gateline.adapters.mlflow.liveness import Liveness
+    from gateline.adapters.mlflow.metric_writer import MetricWriter
+    from gateline.adapters.mlflow.metrics import MetricRoute
+
     handlers._tracking_store = tracking  # noqa: SLF001
     handlers._model_registry_store = registry  # noqa: SLF001
     handlers._artifact_repo = SealedArtifactRepository(  # noqa: SLF001
         artifacts, guard=guard, seal=seal, tracking=tracking, registry=registry
     )
-    return Loaded(app=app, tracking=tracking, registry=registry)
+    tracking.liveness = Liveness(
+        tracking.engine, guard, clock, silent_seconds=settings.run_silent_seconds, heartbeat_seconds=settings.run_heartbeat_seconds
+    )
+    metrics = MetricRoute(app, MetricWriter(tracking.engine, seal)) if MetricWriter.supports(tracking.engine) else None
+    return Loaded(app=metrics or app, metrics=metrics, tracking=tracking, registry=registry, liveness=tracking.liveness)
+
+
+def analyse(engine: Engine) -> None:
+    """Give SQLite's planner statistics of MLflow's tables: searches ordered by a metric become 20 to 40 times faster.
+
+    At most a thousand rows of each index are looked at, so it is quick at any size. PostgreSQL's autovacuum does the same unasked.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA analysis_limit={_ANALYSED_ROWS_MAX}")
+        connection.exec_driver_sql("ANALYZE")
+        connection.commit()
+    engine.dispose()  # an open connection goes on with the statistics it has read
 
 
 def _make_whole(path: Path) -> None:
@@ -160,8 +214,12 @@ def _use_wal(path: str) -> None:
         connection.close()
 
 
-def _relax_sync(engine: Any) -> None:
-    """Sync the write-ahead log at checkpoints only: a power cut may lose MLflow's last writes, never its consistency."""
+def _prepare_connections(engine: Engine) -> None:
+    """Let each connection wait for a lock as long as MLflow's own do, and sync the write-ahead log at checkpoints only.
+
+    A killed process loses nothing that was answered: the operating system has it. A power cut may lose what was written since the last
+    checkpoint (at most 1,000 pages, 4 MB), never its consistency.
+    """
     from sqlalchemy import event
 
     if engine.dialect.name != "sqlite":
@@ -170,5 +228,6 @@ def _relax_sync(engine: Any) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS_MAX}")
 
     engine.dispose()

@@ -55,12 +55,16 @@ class RunSeal:
 
     Args:
         guard: Refuses and records.
-        is_frozen: Tells whether a run is frozen in records.
+        frozen_among: Returns those of some runs that are frozen in records.
+        wrote: Is told which runs were written, while they still count as being written.
     """
 
-    def __init__(self, guard: Guard, is_frozen: Callable[[str], bool]) -> None:
+    def __init__(
+        self, guard: Guard, frozen_among: Callable[[set[str]], set[str]], *, wrote: Callable[[set[str]], None] = lambda _: None
+    ) -> None:
         self._guard = guard
-        self._is_frozen = is_frozen
+        self._frozen_among = frozen_among
+        self._wrote = wrote
         self._known: set[str] = set()
         self._held: set[str] = set()
         self._writes: dict[str, int] = {}
@@ -68,28 +72,39 @@ class RunSeal:
 
     def frozen(self, run_id: str) -> bool:
         """Return whether the run is frozen; a freeze is never undone, so a yes is remembered."""
-        if run_id not in self._known and self._is_frozen(run_id):
-            self._known.add(run_id)
-        return run_id in self._known
+        return bool(self._frozen({run_id}))
+
+    def _frozen(self, run_ids: set[str]) -> set[str]:
+        unknown = run_ids - self._known
+        if unknown:
+            self._known |= self._frozen_among(unknown)
+        return run_ids & self._known
 
     @contextmanager
     def writing(self, run_id: str, what: str) -> Iterator[None]:
         """Let a write to the run happen within the block, or refuse it because the run is frozen or being frozen."""
-        with self._changed:
-            held = run_id in self._held
-            if not held:
-                self._writes[run_id] = self._writes.get(run_id, 0) + 1
-        if held:
-            self._refuse(run_id, what)
-        try:
-            if self.frozen(run_id):
+        with self.writing_some({run_id}) as free:
+            if run_id not in free:
                 self._refuse(run_id, what)
             yield
+
+    @contextmanager
+    def writing_some(self, run_ids: set[str]) -> Iterator[set[str]]:
+        """Let writes happen within the block to those of the runs that it yields: they are neither frozen nor being frozen."""
+        with self._changed:
+            counted = run_ids - self._held
+            for run_id in counted:
+                self._writes[run_id] = self._writes.get(run_id, 0) + 1
+        try:
+            free = counted - self._frozen(counted)
+            yield free
+            self._wrote(free)
         finally:
             with self._changed:
-                self._writes[run_id] -= 1
-                if not self._writes[run_id]:
-                    del self._writes[run_id]
+                for run_id in counted:
+                    self._writes[run_id] -= 1
+                    if not self._writes[run_id]:
+                        del self._writes[run_id]
                 self._changed.notify_all()
 
     @contextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gateline.adapters.mlflow.guard import Guard
+    from gateline.adapters.mlflow.liveness import Liveness
     from gateline.adapters.mlflow.seal import RunSeal
 
 
@@ -36,12 +37,16 @@ class GateTrackingStore(TrackingStore):
         guard: Refuses and records.
         seal: Tells which runs may still be written.
         registered: Tells whether any version in MLflow's registry rests on one of these runs.
+
+    Attributes:
+        liveness: Learns which runs their client has ended.
     """
 
     def __init__(self, url: str, artifact_root: str, *, guard: Guard, seal: RunSeal, registered: Callable[[list[str]], bool]) -> None:
         self._guard = guard
         self._seal = seal
         self._registered = registered
+        self.liveness: Liveness | None = None
         super().__init__(url, artifact_root)
 
     def _model_writing(self, model_id: str, what: str) -> AbstractContextManager[None]:
@@ -93,7 +98,10 @@ class GateTrackingStore(TrackingStore):
     @override
     def update_run_info(self, run_id: Any, run_status: Any, end_time: Any, run_name: Any) -> Any:
         with self._seal.writing(run_id, "Updating status or name"):
-            return super().update_run_info(run_id, run_status, end_time, run_name)
+            updated = super().update_run_info(run_id, run_status, end_time, run_name)
+            if run_status is not None and self.liveness is not None:
+                self.liveness.ended(run_id)
+            return updated
 
     @override
     def delete_run(self, run_id: Any) -> Any:

@@ -33,6 +33,12 @@ def show_run(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:  
     return {**found.as_dict(), "frozen": bool(app.tracking.frozen([run_id]))}
 
 
+@router.post("/{run_id}/heartbeat", openapi_extra=permission(Permission.MLFLOW_WRITE))
+def beat(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+    """Say that the client of a run is alive; after `run_heartbeat_seconds` without another and without a write the run is closed."""
+    return {"run_id": run_id, "running": app.mlflow.beat(run_id)}
+
+
 @router.post("/{run_id}/freeze", openapi_extra=permission(Permission.RUN_WRITE))
 def freeze_run(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:
     """Freeze a finished run: its facts and files get a digest in records, and MLflow refuses further writes to it."""

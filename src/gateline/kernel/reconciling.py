@@ -1,0 +1,93 @@
+"""Background passes: the thread that runs reconcilers while this process leads, and what is due only from time to time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateline.kernel.errors import GatelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateline.kernel.clock import Clock, Instant
+    from gateline.kernel.lease import Lease
+
+_log = structlog.get_logger(__name__)
+
+
+class Reconcilers:
+    """The thread that moves the world towards the records, one idempotent step at a time.
+
+    Args:
+        lease: Held by the one process that reconciles.
+        interval_seconds: Pause between two passes.
+        steps: Name and function of each reconciler, in the order in which they run.
+    """
+
+    def __init__(self, lease: Lease, interval_seconds: float, steps: tuple[tuple[str, Callable[[], Any]], ...]) -> None:
+        self._lease = lease
+        self._interval_seconds = interval_seconds
+        self._steps = steps
+        self._stopping = threading.Event()
+        self._awake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to reconcile in a background thread."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name=self._lease.name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step under way, and let another process lead."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        self._awake.set()
+        self._thread.join()
+        self._thread = None
+        self._lease.release()
+
+    def wake(self) -> None:
+        """Begin the next pass now: something has come that they wait for. Safe to call often and from any thread."""
+        self._awake.set()
+
+    def pass_once(self) -> None:
+        """Run each reconciler once when this process leads; a failing one is logged and tried again in the next pass."""
+        if not self._lease.hold():
+            return
+        for name, step in self._steps:
+            if self._stopping.is_set():
+                return
+            try:
+                step()
+            except GatelineError as error:
+                _log.warning("reconciler.failed", reconciler=name, code=error.code, failure=str(error))
+            except Exception:  # the boundary of the reconciler loop: one broken record must not stop the others
+                _log.exception("reconciler.broken", reconciler=name)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._awake.wait(self._interval_seconds)
+            self._awake.clear()
+            self.pass_once()
+
+
+class WhenDue:
+    """Does something from time to time: when the interval has passed, and early rather than late when the clock was set back."""
+
+    def __init__(self, clock: Clock, interval: Instant, action: Callable[[], Any]) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._action = action
+        self._due = 0
+
+    def __call__(self) -> None:
+        """Do it if it is due."""
+        now = self._clock.now()
+        if now >= self._due or self._due - now > self._interval:
+            self._action()
+            self._due = now + self._interval
