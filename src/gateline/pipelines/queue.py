@@ -1,0 +1,75 @@
+"""What waits for runners: steps that are ready, runs to be drawn, and attempts whose runner is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import or_, select
+
+from gateline.kernel.clock import SECOND
+from gateline.pipelines.model import RunState, StepState
+from gateline.pipelines.rules import LEASE_SECONDS
+from gateline.pipelines.store import AttemptRow, PipelineRunRow, StepRunRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+LOOKED_AT = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """Who asks for work, and what it can do.
+
+    Attributes:
+        name: Unique among all processes.
+        project: The project whose code it has.
+        pipelines: The pipelines that the project declares.
+        executors: The kinds of executor that it has.
+        run_id: Takes work of this run alone, when it is not empty.
+        cpus: Takes no step that asks for more.
+    """
+
+    name: str
+    project: str
+    pipelines: tuple[str, ...]
+    executors: tuple[str, ...] = ("process", "inline")
+    run_id: str = ""
+    cpus: float = float("inf")
+
+
+def expired(session: Session, now: int) -> Sequence[AttemptRow]:
+    """Return attempts under way whose lease has run out, or ends later than any lease could."""
+    outside = or_(AttemptRow.lease_until <= now, AttemptRow.lease_until > now + LEASE_SECONDS * SECOND)
+    return session.scalars(select(AttemptRow).where(AttemptRow.ended_at.is_(None), outside).limit(LOOKED_AT)).all()
+
+
+def ready(session: Session, runner: Runner, now: int) -> list[tuple[str, str, int]]:
+    """Return the steps that the runner may take, the most urgent first."""
+    query = (
+        select(StepRunRow.run_id, StepRunRow.node, StepRunRow.index)
+        .join(PipelineRunRow, PipelineRunRow.id == StepRunRow.run_id)
+        .where(StepRunRow.state == StepState.READY, StepRunRow.not_before <= now, StepRunRow.executor.in_(runner.executors))
+        .where(PipelineRunRow.project == runner.project, PipelineRunRow.state == RunState.RUNNING)
+        .order_by(PipelineRunRow.priority.desc(), PipelineRunRow.requested_at, StepRunRow.position, StepRunRow.index)
+    )
+    if runner.run_id:
+        query = query.where(StepRunRow.run_id == runner.run_id)
+    return [(row.run_id, row.node, row.index) for row in session.execute(query.limit(LOOKED_AT))]
+
+
+def undrawn(session: Session, runner: Runner, now: int) -> list[str]:
+    """Return the runs that the runner may draw, the most urgent first."""
+    free = or_(PipelineRunRow.lease_until <= now, PipelineRunRow.lease_until > now + LEASE_SECONDS * SECOND)
+    query = (
+        select(PipelineRunRow.id)
+        .where(PipelineRunRow.state == RunState.QUEUED, free, PipelineRunRow.pipeline.in_(runner.pipelines))
+        .where(PipelineRunRow.project.in_(["", runner.project]))
+        .order_by(PipelineRunRow.priority.desc(), PipelineRunRow.requested_at)
+    )
+    if runner.run_id:
+        query = query.where(PipelineRunRow.id == runner.run_id)
+    return list(session.scalars(query.limit(LOOKED_AT)))
