@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.canonical import canonical_bytes, digest
+from gateline.kernel.canonical import canonical_bytes
 from gateline.kernel.errors import GatelineError, StepFailed
-from gateline.sdk.fingerprint import code_digest, environment_digest
-from gateline.sdk.pipeline import Node
+from gateline.pipelines import decision, fill
+from gateline.sdk.fingerprint import code_digest, environment_digest, key_argument, step_key
 
 if TYPE_CHECKING:
     from gateline.sdk.client import Client
-    from gateline.sdk.pipeline import Graph
+    from gateline.sdk.drawing import Graph, Node
     from gateline.sdk.project import Project
 
 _HEARTBEAT_SECONDS = 8.0
@@ -103,51 +103,60 @@ class Execution:
 
     def _steps(self, graph: Graph) -> Any:
         token = _current.set(self._context)
-        artifacts: dict[int, dict[str, Any]] = {}
-        values: dict[int, Any] = {}
+        artifacts: dict[str, dict[str, Any]] = {}
+        values: dict[str, Any] = {}
         try:
+            graph.plan()
             for node in graph.nodes:
-                artifacts[id(node)] = self._step(node, artifacts, values)
-                self._context.artifacts[node.name] = artifacts[id(node)]["sha256"]
-            return None if graph.output is None else self._value(graph.output, artifacts, values)
+                if not node.plan.needs() <= artifacts.keys() or not self._wanted(node, artifacts, values):
+                    continue  # skipped
+                artifacts[node.name] = self._step(node, artifacts, values)
+                self._context.artifacts[node.name] = artifacts[node.name]["sha256"]
+            found = graph.output is not None and graph.output["node"] in artifacts
+            return self._value(graph.output["node"], artifacts, values) if graph.output is not None and found else None
         finally:
             _current.reset(token)
 
-    def _step(self, node: Node, artifacts: dict[int, dict[str, Any]], values: dict[int, Any]) -> dict[str, Any]:
+    def _wanted(self, node: Node, artifacts: dict[str, dict[str, Any]], values: dict[str, Any]) -> bool:
+        when = node.plan.when
+        return when is None or decision(self._value(when["node"], artifacts, values), when["node"])
+
+    def _step(self, node: Node, artifacts: dict[str, dict[str, Any]], values: dict[str, Any]) -> dict[str, Any]:
         """Reuse or run one step and return its artifact."""
+        if node.plan.over is not None or len(node.plan.outputs) > 1:
+            raise StepFailed(f"Step '{node.name}' is mapped or has several outputs.", next_step="Run the pipeline with .run(…).")
         inputs = {
-            name: {"artifact": artifacts[id(value)]["sha256"]} if isinstance(value, Node) else {"value": value}
-            for name, value in node.arguments.items()
+            name: key_argument(one, lambda of, _: {"artifact": artifacts[of]["sha256"], "kind": artifacts[of]["kind"]}, str)
+            for name, one in node.plan.arguments.items()
         }
-        facts = {"code": code_digest(node.step.function, self._project.folder), "environment": self._environment, "inputs": inputs}
-        if not node.step.cache:
-            facts["run"] = self._run["id"]
-        key = digest("step/1", facts)
+        options = node.plan.options
+        key = step_key(
+            code=code_digest(node.function, self._project.folder), environment=self._environment, arguments=inputs, seed=options.seed,
+            run_id="" if options.cache else self._run["id"],
+        )  # fmt: skip
         self._context.keys[node.name] = key
         path = f"/pipeline-runs/{self._run['id']}/steps/{node.name}"
         started = self._client.post(f"{path}/start", json={"runner": self._runner, "key": key})
         if started["artifact"] is not None:
             artifact: dict[str, Any] = started["artifact"]
             return artifact
-        arguments = {
-            name: self._value(value, artifacts, values) if isinstance(value, Node) else value for name, value in node.arguments.items()
-        }
+        arguments = {name: fill(one, lambda of, _: self._value(of, artifacts, values), str) for name, one in node.plan.arguments.items()}
         try:
-            values[id(node)] = node.step.function(**arguments)
+            values[node.name] = node.function(**arguments)
         except GatelineError as error:
             raise StepFailed(f"Step '{node.name}' failed: {error}") from error
         except Exception as error:
             raise StepFailed(f"Step '{node.name}' failed with {type(error).__name__}: {error}") from error
-        stored = self._store(values[id(node)])
+        stored = self._store(values[node.name])
         finished = self._client.post(f"{path}/finish", json={"runner": self._runner, "artifact": stored})
         recorded: dict[str, Any] = finished["artifact"]
         return recorded
 
-    def _value(self, node: Node, artifacts: dict[int, dict[str, Any]], values: dict[int, Any]) -> Any:
+    def _value(self, name: str, artifacts: dict[str, dict[str, Any]], values: dict[str, Any]) -> Any:
         """Return what a node stands for: as it was just computed, or read back from its artifact."""
-        if id(node) not in values:
-            values[id(node)] = self._load(artifacts[id(node)])
-        return values[id(node)]
+        if name not in values:
+            values[name] = self._load(artifacts[name])
+        return values[name]
 
     def _store(self, value: Any) -> dict[str, Any]:
         """Upload a result: a Polars frame as Parquet, a path as its bytes, anything else as canonical JSON."""
