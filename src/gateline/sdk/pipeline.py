@@ -100,7 +100,7 @@ class Step(Generic[P, R]):
         over = {name: value.values for name, value in bound.items() if isinstance(value, Each)}
         if not over:
             raise InvalidInput(f"Step '{self.name}' is mapped over nothing.", next_step="Mark an argument, such as rate=each([0.1, 0.2]).")
-        if max_parallel is not None and (isinstance(max_parallel, bool) or not isinstance(max_parallel, int) or max_parallel < 1):
+        if max_parallel is not None and (type(max_parallel) is not int or max_parallel < 1):
             raise InvalidInput(f"max_parallel of step '{self.name}' is {max_parallel!r:.80}.", next_step="Give a whole number from 1.")
         known = {name: values for name, values in over.items() if not isinstance(values, Result)}
         items = items_of(known, self.name) if known else []
