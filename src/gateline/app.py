@@ -229,6 +229,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rows", spool.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
+        ("pipelines", pipelines.reconcile),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateline.access import Principal, PrincipalKind, Role
-from gateline.pipelines import Artifact, Held, Outcome, Report, Runner
+from gateline.pipelines import Artifact, Held, Outcome, Report, Runner, StepOptions
 
 if TYPE_CHECKING:
     from gateline.data import ObjectStore
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 WORKER = Principal(name="runner", kind=PrincipalKind.SERVICE, roles=frozenset({Role.RUNNER}))
 ENVIRONMENT = "e" * 64
-OPTIONS = {"cache": True, "retries": 0, "retry_wait_seconds": 0, "timeout_seconds": None, "memory_bytes": None, "cpus": 1, "seed": None}
 
 
 def node(name: str, arguments: dict[str, Any] | None = None, *, options: dict[str, Any] | None = None, **rest: Any) -> dict[str, Any]:
     """A node of a plan; an argument that is text stands for the node of that name."""
     bound = {key: {"node": one} if isinstance(one, str) else one for key, one in (arguments or {}).items()}
-    return {"name": name, "step": name, "reference": f"steps:{name}", "arguments": bound, "options": OPTIONS | (options or {}), **rest}
+    return {
+        "name": name, "step": name, "reference": f"steps:{name}", "arguments": bound,
+        "options": StepOptions(**(options or {})).as_dict(), "outputs": [{"name": "result", "kind": None}], **rest,
+    }  # fmt: skip
 
 
 def plan(*nodes: dict[str, Any], output: str | None = None) -> dict[str, Any]:
@@ -62,7 +64,7 @@ class Hand:
         codes = {one["name"]: f"{code}-{one['step']}" for one in drawn["nodes"]}
         return run.id, self.desk.draw(WORKER, run.id, who, drawn, codes, ENVIRONMENT)
 
-    def store(self, value: Any, name: str = "") -> Artifact:
+    def store(self, value: Any, name: str = "result") -> Artifact:
         """Store a JSON value."""
         stored = self.objects.put_bytes(json.dumps(value).encode())
         return Artifact(name=name, kind="json", sha256=stored.sha256, size_bytes=stored.size_bytes)
@@ -73,7 +75,7 @@ class Hand:
             return argument["value"]
         if "artifact" in argument:
             return json.loads(self.objects.path(argument["artifact"]["sha256"]).read_bytes())
-        return [self.value({"artifact": one}) for one in argument["artifacts"]]
+        return [self.value(one) for one in argument["list"]]
 
     def succeed(self, claim: StepClaim, value: Any, *, who: Runner | None = None, then: Runner | None = None) -> tuple[StepRun, Work]:
         """Hand in a result."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.canonical import digest
 from gateline.kernel.errors import GatelineError
+from gateline.pipelines.keys import step_key
 from gateline.pipelines.model import OPEN_STEPS, Artifact, RunState, StepState
+from gateline.pipelines.plan import decision, items_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateline.pipelines.plan import Plan, PlanNode
 
 WHOLE = -1
-ITEMS_MAX = 10_000
-KEY_DOMAIN = "step/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +73,16 @@ class Board:
 
     Args:
         run_id: The run.
-        plan: The plan, sound: `nodes`, each after the nodes it depends on, and `output`.
+        plan: The plan, sound: each node after those it needs.
         codes: Node to the digest of its code.
         environment: Digest of the environment that the steps run in.
         places: The steps as recorded; a new run has none.
     """
 
-    def __init__(
-        self, run_id: str, plan: Mapping[str, Any], codes: Mapping[str, str], environment: str, places: Sequence[Place] = ()
-    ) -> None:
+    def __init__(self, run_id: str, plan: Plan, codes: Mapping[str, str], environment: str, places: Sequence[Place] = ()) -> None:
         self.run_id = run_id
-        self.nodes: dict[str, dict[str, Any]] = {node["name"]: node for node in plan["nodes"]}
-        self.output = plan.get("output")
+        self.nodes = {node.name: node for node in plan.nodes}
+        self.output = plan.output
         self._codes = codes
         self._environment = environment
         self._items: dict[str, list[Place]] = {}
@@ -92,11 +91,11 @@ class Board:
             self._put(place)
         for name, node in self.nodes.items():
             if self.whole(name) is None:
-                self._put(Place(node=name, index=WHOLE if node.get("over") else 0, changed=True))
+                self._put(Place(node=name, index=WHOLE if node.over else 0, changed=True))
 
     def whole(self, node: str) -> Place | None:
         """Return the place that stands for a node: of a mapped one, that of the whole."""
-        return self.places.get((node, WHOLE if self.nodes[node].get("over") else 0))
+        return self.places.get((node, WHOLE if self.nodes[node].over else 0))
 
     def advance(self, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
         """Move every step as far as it can go without a runner.
@@ -130,7 +129,10 @@ class Board:
     def failure(self) -> str:
         """Return why the first failed step failed."""
         failed = next((place for place in self.places.values() if place.state is StepState.FAILED and place.failure), None)
-        return "" if failed is None else f"Step '{failed.node if failed.index < 1 else f'{failed.node}[{failed.index}]'}' {failed.failure}"
+        if failed is None:
+            return ""
+        mapped = self.nodes[failed.node].over is not None and failed.index != WHOLE
+        return f"Step '{failed.node}{f'[{failed.index}]' if mapped else ''}' {failed.failure}"
 
     def close(self) -> None:
         """Cancel what has not begun."""
@@ -141,60 +143,43 @@ class Board:
             if place.index == WHOLE and place.state is StepState.RUNNING:
                 self._gather(place)
 
-    def arguments(self, node: Mapping[str, Any], index: int, read: Callable[[Artifact], Any]) -> dict[str, Any]:
-        """Return what a step is called with: values, artifacts, and lists of artifacts."""
-        found: dict[str, Any] = {}
-        for name, argument in node["arguments"].items():
-            if "item" in argument:
-                found[name] = {"value": self._listed(node["over"][argument["item"]], read)[index]}
-            elif "node" in argument:
-                found[name] = self._input(argument)
-            else:
-                found[name] = {"value": argument["value"]}
-        return found
+    def arguments(self, node: PlanNode, index: int, read: Callable[[Artifact], Any]) -> dict[str, Any]:
+        """Return what a step is called with: values, artifacts, and lists and fields of these."""
+        items = {} if node.over is None else {name: self._elements(over, read)[index] for name, over in node.over.items()}
+        return {name: self._filled(argument, items) for name, argument in node.arguments.items()}
 
-    def outputs(self, reference: Mapping[str, Any]) -> tuple[Artifact, ...] | None:
-        """Return the artifacts of a plain node's output, all of them when none is named; None for a mapped node."""
+    def result(self, reference: Mapping[str, Any]) -> Artifact | list[Artifact] | None:
+        """Return the artifact that a reference stands for; of a mapped node, those of its items in order. None when there is none."""
         whole = self.whole(reference["node"])
-        if whole is None or whole.index == WHOLE:
-            return None
-        return _named(whole.artifacts, reference.get("output"))
+        if whole is not None and whole.index == WHOLE:
+            found = [_named(item.artifacts, reference.get("output")) for item in self._items.get(reference["node"], ())]
+            return [one for one in found if one is not None]
+        return None if whole is None else _named(whole.artifacts, reference.get("output"))
 
     def _put(self, place: Place) -> None:
         self.places[place.node, place.index] = place
-        if place.index != WHOLE and self.nodes[place.node].get("over"):
+        if place.index != WHOLE and self.nodes[place.node].over:
             self._items.setdefault(place.node, []).append(place)
 
-    def _unlock(self, node: dict[str, Any], place: Place, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
+    def _unlock(self, node: PlanNode, place: Place, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
         """Move a waiting node on: skip it, fail it, reuse its result, or make it ready."""
-        needed = [self.whole(name) for name in depends_on(node)]
+        needed = [self.whole(name) for name in node.needs()]
         if any(one is None or one.state is StepState.SKIPPED for one in needed):
-            self._skip(place)
-        if place.state is not StepState.WAITING or any(one is not None and one.state is not StepState.SUCCEEDED for one in needed):
+            return place.move(StepState.SKIPPED)
+        if any(one is not None and one.state is not StepState.SUCCEEDED for one in needed):
             return None
-        if node.get("when"):
-            wanted = self._json(node["when"], read)
-            if wanted is not True and wanted is not False:
-                return place.fail(f"runs when '{node['when']['node']}' returns true; it returned {str(wanted)[:100]}.")
-            if not wanted:
-                return self._skip(place)
-        if node["options"].get("approval") and not place.approved:
+        if node.when and not decision(self._json(node.when, read), node.when["node"]):
+            return place.move(StepState.SKIPPED)
+        if node.options.approval and not place.approved:
             place.awaited = True
             return None
         if place.index == WHOLE:
             return self._spread(node, place, cached, read)
         return self._ready(node, place, cached, read)
 
-    def _spread(self, node: dict[str, Any], place: Place, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
+    def _spread(self, node: PlanNode, place: Place, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
         """Make the items of a mapped node, as many ready as may run at once; or finish it when all items have."""
-        lists = {name: self._listed(over, read) for name, over in node["over"].items()}
-        wrong = [name for name, values in lists.items() if not isinstance(values, list)]
-        if wrong:
-            return place.fail(f"is mapped over '{wrong[0]}', which is no list.")
-        widths = {name: len(values) for name, values in lists.items()}
-        if len(set(widths.values())) != 1 or max(widths.values()) > ITEMS_MAX:
-            return place.fail(f"is mapped over lists of {widths} items; they must be equally long, {ITEMS_MAX:,} at most.")
-        width = next(iter(widths.values()))
+        width = len(items_of({name: self._elements(over, read) for name, over in node.over.items()}, node.step)) if node.over else 0
         for index in range(width):
             if (place.node, index) not in self.places:
                 self._put(Place(node=place.node, index=index, changed=True))
@@ -204,7 +189,7 @@ class Board:
         if any(one.state is StepState.WAITING for one in items):
             return None  # a result found in the cache has to be looked at first
         ready = [one for one in items if one.state is StepState.READY]
-        for one in ready[node.get("max_parallel") or len(ready) :]:
+        for one in ready[node.max_parallel or len(ready) :]:
             one.move(StepState.WAITING)
         place.width, place.left = width, sum(1 for one in items if one.state is not StepState.SUCCEEDED)
         return place.move(StepState.RUNNING)
@@ -216,69 +201,68 @@ class Board:
         if place.left == 0 or ended is not None:
             place.move(ended or StepState.SUCCEEDED)
 
-    def _ready(self, node: dict[str, Any], place: Place, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
+    def _ready(self, node: PlanNode, place: Place, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
         """Give a step its key, and its result when that was computed before and is whole; it waits until that is known."""
         place.key = self.key(node, place.index, read)
-        hit = cached(place.key) if node["options"].get("cache", True) else None
+        hit = cached(place.key) if node.options.cache else None
         if hit is None or hit.whole is False:
             place.move(StepState.READY)
         elif hit.whole:
             place.artifacts, place.reused_from = hit.artifacts, hit.run_id
             place.move(StepState.SUCCEEDED)
 
-    def key(self, node: Mapping[str, Any], index: int, read: Callable[[Artifact], Any]) -> str:
+    def key(self, node: PlanNode, index: int, read: Callable[[Artifact], Any]) -> str:
         """Return the digest of everything that the result of a step depends on."""
-        inputs = {name: _content(one) for name, one in self.arguments(node, index, read).items()}
-        facts = {
-            "step": node["step"], "code": self._codes.get(node["name"], ""), "environment": self._environment, "inputs": inputs,
-            "seed": node["options"].get("seed"),
-        }  # fmt: skip
-        if not node["options"].get("cache", True):
-            facts["run"] = f"{self.run_id}/{node['name']}/{index}"
-        return digest(KEY_DOMAIN, facts)
+        return step_key(
+            code=self._codes.get(node.name, ""), environment=self._environment, seed=node.options.seed,
+            arguments={name: _content(one) for name, one in self.arguments(node, index, read).items()},
+            run_id="" if node.options.cache else self.run_id,
+        )  # fmt: skip
 
-    def _skip(self, place: Place) -> None:
-        place.move(StepState.SKIPPED)
+    def _filled(self, argument: Mapping[str, Any], items: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an argument of the plan with artifacts in place of nodes."""
+        if "node" in argument:
+            found = self.result(argument)
+            return {"list": [{"artifact": one.as_dict()} for one in found]} if isinstance(found, list) else _artifact(found)
+        if "item" in argument:
+            return dict(items[argument["item"]])
+        if "list" in argument:
+            return {"list": [self._filled(one, items) for one in argument["list"]]}
+        if "fields" in argument:
+            return {"fields": {name: self._filled(one, items) for name, one in argument["fields"].items()}}
+        return {"value": argument["value"]}
 
-    def _input(self, reference: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what stands for another node's result among the arguments."""
-        one = self.outputs(reference)
-        if one is not None:
-            single = reference.get("output") or len(one) == 1
-            return {"artifact": one[0].as_dict()} if single else {"artifacts": [artifact.as_dict() for artifact in one]}
-        items = [_named(item.artifacts, reference.get("output")) for item in self._items.get(reference["node"], ())]
-        return {"artifacts": [item[0].as_dict() if len(item) == 1 else [artifact.as_dict() for artifact in item] for item in items]}
+    def _elements(self, over: Mapping[str, Any], read: Callable[[Artifact], Any]) -> Any:
+        """Return what the items of a mapped node are taken from: a list of filled arguments, or something that is no list."""
+        if "list" in over:
+            return [self._filled(one, {}) for one in over["list"]]
+        found = self.result(over) if "node" in over else None
+        if isinstance(found, list):
+            return [{"artifact": one.as_dict()} for one in found]
+        values = self._json(over, read) if "node" in over else over["value"]
+        return [{"value": value} for value in values] if isinstance(values, list) else values
 
     def _json(self, reference: Mapping[str, Any], read: Callable[[Artifact], Any]) -> Any:
         """Return the JSON value of another node's result; of a mapped node, the list of its items' values."""
-        one = self.outputs(reference)
-        if one is not None:
-            return read(one[0]) if len(one) == 1 else None
-        return [read(_named(item.artifacts, reference.get("output"))[0]) for item in self._items.get(reference["node"], ())]
-
-    def _listed(self, over: Mapping[str, Any], read: Callable[[Artifact], Any]) -> Any:
-        return over["value"] if "value" in over else self._json(over, read)
+        found = self.result(reference)
+        return [read(one) for one in found] if isinstance(found, list) else None if found is None else read(found)
 
 
-def depends_on(node: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the nodes that one depends on."""
-    for argument in [*node["arguments"].values(), *(node.get("over") or {}).values(), *filter(None, [node.get("when")])]:
-        if "node" in argument:
-            yield argument["node"]
+def _artifact(found: Artifact | None) -> dict[str, Any]:
+    return {"value": None} if found is None else {"artifact": found.as_dict()}
 
 
-def _named(artifacts: tuple[Artifact, ...], output: str | None) -> tuple[Artifact, ...]:
-    return artifacts if not output else tuple(one for one in artifacts if one.name == output)
+def _named(artifacts: tuple[Artifact, ...], output: str | None) -> Artifact | None:
+    """Return the artifact of an output, or the only one."""
+    return next((one for one in artifacts if output is None or one.name == output), None)
 
 
-def _content(argument: dict[str, Any]) -> Any:
-    """Return what of an argument counts for the key: values as they are, artifacts by kind and digest."""
-    if "value" in argument:
-        return argument
+def _content(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a filled argument counts for the key: values as they are, artifacts by kind and digest."""
     if "artifact" in argument:
-        return {"artifact": _identity(argument["artifact"])}
-    return {"artifacts": [_identity(one) if isinstance(one, dict) else [_identity(part) for part in one] for one in argument["artifacts"]]}
-
-
-def _identity(artifact: Mapping[str, Any]) -> list[str]:
-    return [artifact["kind"], artifact["sha256"]]
+        return {"artifact": argument["artifact"]["sha256"], "kind": argument["artifact"]["kind"]}
+    if "list" in argument:
+        return {"list": [_content(one) for one in argument["list"]]}
+    if "fields" in argument:
+        return {"fields": {name: _content(one) for name, one in argument["fields"].items()}}
+    return {"value": argument["value"]}

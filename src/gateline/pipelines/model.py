@@ -57,13 +57,13 @@ class Artifact:
     """Something a step returned, kept under its digest.
 
     Attributes:
-        name: The output's name; empty when the step returns one thing without a name.
-        kind: How the bytes are read: frame, file, json, metrics, dataset or model.
+        name: The output's name; `result` when the step names none.
+        kind: How the bytes are read, an `ArtifactKind`.
         sha256: Digest of the stored bytes.
         size_bytes: Their number.
     """
 
-    name: str = ""
+    name: str = "result"
     kind: str
     sha256: str
     size_bytes: int
@@ -79,6 +79,7 @@ class StepRun:
 
     Attributes:
         node: The node of the plan.
+        name: The node's name; of an item of a mapped node, with its index: `fit[0]`.
         index: Which item of a mapped node, from 0; 0 for a plain node; -1 for the mapped node as a whole.
         key: Digest of code, environment, values, inputs and seed; equal keys give equal results. Empty until all of them are known.
         artifacts: What it returned.
@@ -90,6 +91,7 @@ class StepRun:
 
     run_id: str
     node: str
+    name: str
     index: int
     state: StepState
     key: str
@@ -102,14 +104,9 @@ class StepRun:
     width: int | None
     approved_by: str
 
-    @property
-    def name(self) -> str:
-        """The node's name, for an item with its index."""
-        return self.node if self.index < 1 else f"{self.node}[{self.index}]"
-
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON, with `name`, and with `artifact`: the first of the artifacts."""
-        return {**asdict(self), "name": self.name, "artifact": self.artifacts[0].as_dict() if self.artifacts else None}
+        """Return the fields for JSON, with `artifact`: the first of the artifacts."""
+        return {**asdict(self), "artifact": self.artifacts[0].as_dict() if self.artifacts else None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,51 +183,6 @@ class PipelineRun:
         """Return the fields for JSON."""
         shallow = {name: getattr(self, name) for name in self.__slots__}
         return {**shallow, "over": self.over, "steps": [step.as_dict() for step in self.steps]}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepClaim:
-    """A step that a runner is to execute.
-
-    Attributes:
-        node: The plan's node: reference of the function, options, outputs.
-        arguments: Name to `{"value": …}`, `{"artifact": …}` or, for many results, `{"artifacts": […]}`.
-        code: Digest of the step's code when the run was drawn; other code must not be run under this claim.
-        lease_seconds: How long the runner may stay silent.
-    """
-
-    run_id: str
-    pipeline: str
-    parameters: dict[str, Any]
-    node: dict[str, Any]
-    index: int
-    attempt: int
-    arguments: dict[str, Any]
-    key: str
-    code: str
-    lease_seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """How an attempt ended, as its runner says.
-
-    Attributes:
-        artifacts: What it returned; empty unless it succeeded.
-        retry: False when another attempt cannot help.
-    """
-
-    outcome: Outcome
-    artifacts: tuple[Artifact, ...] = ()
-    detail: str = ""
-    cpu_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    log_sha256: str = ""
-    retry: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select
@@ -17,28 +16,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from gateline.pipelines.tasks import Runner
+
 LOOKED_AT = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runner:
-    """Who asks for work, and what it can do.
-
-    Attributes:
-        name: Unique among all processes.
-        project: The project whose code it has.
-        pipelines: The pipelines that the project declares.
-        executors: The kinds of executor that it has.
-        run_id: Takes work of this run alone, when it is not empty.
-        cpus: Takes no step that asks for more.
-    """
-
-    name: str
-    project: str
-    pipelines: tuple[str, ...]
-    executors: tuple[str, ...] = ("process", "inline")
-    run_id: str = ""
-    cpus: float = float("inf")
 
 
 def expired(session: Session, now: int) -> Sequence[AttemptRow]:
@@ -58,7 +38,7 @@ def ready(session: Session, runner: Runner, now: int) -> list[tuple[str, str, in
     )
     if runner.run_id:
         query = query.where(StepRunRow.run_id == runner.run_id)
-    return [(row.run_id, row.node, row.index) for row in session.execute(query.limit(LOOKED_AT))]
+    return [(run_id, node, index) for run_id, node, index in session.execute(query.limit(LOOKED_AT))]
 
 
 def undrawn(session: Session, runner: Runner, now: int) -> list[str]:

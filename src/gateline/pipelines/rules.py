@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateline.kernel.clock import SECOND
 from gateline.pipelines.model import Outcome, Retraining, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gateline.pipelines.plan import StepOptions
 
 LEASE_SECONDS = 15
 RENEWAL_SECONDS = 4
@@ -50,14 +52,14 @@ def is_due_for_renewal(lease_until: int, now: int) -> bool:
 
 
 def decide_next(
-    outcome: Outcome, before: Mapping[Outcome, int], options: Mapping[str, Any], *, detail: str, cancelled: bool, retry: bool
+    outcome: Outcome, before: Mapping[Outcome, int], options: StepOptions, *, detail: str, cancelled: bool, retry: bool
 ) -> Next:
     """Decide what becomes of a step.
 
     Args:
         outcome: How the attempt ended; not `succeeded`.
         before: How often earlier attempts ended in which way.
-        options: The options of the node: retries, retry_wait_seconds.
+        options: The options of the node.
         detail: What went wrong.
         cancelled: Whether the run is being cancelled.
         retry: False when another attempt cannot help.
@@ -70,8 +72,8 @@ def decide_next(
             return Next(state=StepState.FAILED, failure=f"lost its runner {lost} times; it may be what kills them. {detail}".strip())
         return Next(state=StepState.READY)
     tried = 1 + sum(count for kind, count in before.items() if kind not in {Outcome.LOST, Outcome.CANCELLED, Outcome.SUCCEEDED})
-    if retry and tried <= options.get("retries", 0):
-        return Next(state=StepState.READY, wait_seconds=options.get("retry_wait_seconds") or 0)
+    if retry and tried <= options.retries:
+        return Next(state=StepState.READY, wait_seconds=options.retry_wait_seconds)
     words = {
         Outcome.FAILED: "failed",
         Outcome.EXITED: "ended",

@@ -13,6 +13,7 @@ from gateline.kernel.names import valid_name
 from gateline.kernel.passes import step_each
 from gateline.pipelines import store
 from gateline.pipelines.model import OPEN_RUNS, PipelineRun, Retraining, RunState, StepAttempt, StepState
+from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import decide_start
 from gateline.pipelines.settling import close_run
 from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, RetrainingRow, StepRunRow
@@ -74,7 +75,7 @@ class Pipelines:
                 raise NotFound(f"There is no pipeline run '{run_id}'.", next_step="List them with: gateline pipeline list")
             return store.to_run(row, store.steps_of(session, run_id))
 
-    def list(self, *, limit: int = 50) -> list[PipelineRun]:
+    def newest(self, *, limit: int = 50) -> list[PipelineRun]:
         """Return the newest runs, newest first, without their steps."""
         with self._ledger.records.read() as session:
             rows = session.scalars(select(PipelineRunRow).order_by(PipelineRunRow.requested_at.desc()).limit(limit)).all()
@@ -95,7 +96,7 @@ class Pipelines:
     def preview(self, plan: dict[str, Any], codes: dict[str, str], environment: str) -> dict[str, str]:
         """Say for each node of a plan what a run would do now: `reuse`, `run`, `skip`, `fail`, or `unknown` before earlier ones ran."""
         with self._ledger.records.read() as session:
-            return self.desk.settling.preview(session, plan, codes, environment)
+            return self.desk.settling.preview(session, plan_from_dict(plan), codes, environment)
 
     def output(self, run_id: str, node: str, index: int, *, offset: int = 0) -> dict[str, Any]:
         """Return what the newest attempt at a step has written, from a position on.

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
 
 from gateline.kernel.errors import IntegrityFailure, NotFound, TooLarge
 from gateline.pipelines import store
-from gateline.pipelines.board import WHOLE, Board, Hit, Place, depends_on
+from gateline.pipelines.board import WHOLE, Board, Hit, Place
 from gateline.pipelines.model import RunState, StepState
+from gateline.pipelines.plan import Plan
+from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.store import PipelineRunRow, PlanRow, StepRunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from sqlalchemy.orm import Session
 
     from gateline.data import ObjectStore
     from gateline.ledger import Transaction
     from gateline.pipelines.model import Artifact
+    from gateline.pipelines.plan import PlanNode
 
 _PLANS_KEPT = 64
 _LOOKED_AT_ONCE_BYTES = 4 << 20
 JSON_BYTES_MAX = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """What a runner drew for a run.
+
+    Attributes:
+        nodes: The nodes of the plan by name.
+        codes: Node to the digest of its code.
+        environment: Digest of the environment that the steps run in.
+    """
+
+    plan: Plan
+    codes: dict[str, str]
+    environment: str
+    nodes: dict[str, PlanNode] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Index the nodes."""
+        object.__setattr__(self, "nodes", {node.name: node for node in self.plan.nodes})
 
 
 class Settling:
@@ -34,29 +60,27 @@ class Settling:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._plans: dict[str, PlanRow] = {}
+        self._drawn: dict[str, Drawn] = {}
 
-    def plan(self, session: Session, run_id: str) -> PlanRow:
-        """Return the plan of a run that was drawn; it never changes."""
-        found = self._plans.get(run_id)
+    def drawn(self, session: Session, run_id: str) -> Drawn:
+        """Return what was drawn for a run; it never changes."""
+        found = self._drawn.get(run_id)
         if found is None:
-            found = session.get_one(PlanRow, run_id)
-            while len(self._plans) >= _PLANS_KEPT:
-                self._plans.pop(next(iter(self._plans)), None)
-            self._plans[run_id] = found
+            row = session.get_one(PlanRow, run_id)
+            found = Drawn(plan=plan_from_dict(row.plan), codes=row.codes, environment=row.environment)
+            while len(self._drawn) >= _PLANS_KEPT:
+                self._drawn.pop(next(iter(self._drawn)), None)
+            self._drawn[run_id] = found
         return found
 
-    def board(self, session: Session, run_id: str, rows: Sequence[StepRunRow], *, only: Sequence[str] | None = None) -> Board:
-        """Return the board of a run, or of some of its nodes."""
-        drawn = self.plan(session, run_id)
-        plan = drawn.plan if only is None else {"nodes": [node for node in drawn.plan["nodes"] if node["name"] in only]}
-        return Board(run_id, plan, drawn.codes, drawn.environment, [_place(row) for row in rows])
-
-    def arguments(self, session: Session, row: StepRunRow, node: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(self, session: Session, row: StepRunRow, node: PlanNode) -> dict[str, Any]:
         """Return what a step is called with."""
-        needed = [row.node, *depends_on(node)]
-        rows = [one for one in _of_nodes(session, row.run_id, needed) if one.node != row.node]
-        return self.board(session, row.run_id, rows, only=needed).arguments(node, row.index, self.read)
+        drawn, needed = self.drawn(session, row.run_id), node.needs()
+        rows = (
+            session.scalars(select(StepRunRow).where(StepRunRow.run_id == row.run_id, StepRunRow.node.in_(needed))).all() if needed else []
+        )
+        part = Plan(pipeline="", nodes=tuple(one for name, one in drawn.nodes.items() if name in needed))
+        return Board(row.run_id, part, drawn.codes, drawn.environment, [_place(one) for one in rows]).arguments(node, row.index, self.read)
 
     def settle(self, tx: Transaction, run: PipelineRunRow, known: Mapping[str, bool]) -> set[str]:
         """Write down what follows from the steps of a run, and close it when it is over.
@@ -70,7 +94,8 @@ class Settling:
             Digests of large files that have to be looked at before the run can go on.
         """
         rows = {(row.node, row.index): row for row in store.steps_of(tx.session, run.id)}
-        board, cache = self.board(tx.session, run.id, list(rows.values())), _Cache(tx.session, self._objects, known)
+        drawn, cache = self.drawn(tx.session, run.id), _Cache(tx.session, self._objects, known)
+        board = Board(run.id, drawn.plan, drawn.codes, drawn.environment, [_place(row) for row in rows.values()])
         if run.cancelled_at is not None:
             board.close()
         else:
@@ -85,7 +110,7 @@ class Settling:
             close_run(tx, run, state, self._result(board) if state is RunState.SUCCEEDED else {})
         return cache.unknown
 
-    def preview(self, session: Session, plan: dict[str, Any], codes: Mapping[str, str], environment: str) -> dict[str, str]:
+    def preview(self, session: Session, plan: Plan, codes: Mapping[str, str], environment: str) -> dict[str, str]:
         """Return what would become of each node of a plan now, without a change."""
         board, cache = Board("", plan, codes, environment), _Cache(session, self._objects, {})
         board.advance(cache.find, self.read)
@@ -115,11 +140,11 @@ class Settling:
 
     def _result(self, board: Board) -> dict[str, Any]:
         """Return what the pipeline returned, when that is a JSON object of reasonable size."""
-        found = board.outputs(board.output) if board.output else None
-        if not found or len(found) != 1 or found[0].kind not in {"json", "metrics"} or found[0].size_bytes > JSON_BYTES_MAX:
+        found = board.result(board.output) if board.output else None
+        if found is None or isinstance(found, list) or found.kind not in {"json", "metrics"} or found.size_bytes > JSON_BYTES_MAX:
             return {}
         try:
-            value = self.read(found[0])
+            value = self.read(found)
         except (NotFound, IntegrityFailure):
             return {}
         return value if isinstance(value, dict) else {}
@@ -132,7 +157,7 @@ class Settling:
                 continue
             row = rows.get((place.node, place.index))
             if row is None:
-                executor = str(board.nodes[place.node]["options"].get("executor") or "process").partition("://")[0]
+                executor = board.nodes[place.node].options.executor.partition("://")[0]
                 row = StepRunRow(
                     run_id=run.id, node=place.node, index=place.index, position=positions[place.node], state="", executor=executor
                 )
@@ -191,12 +216,6 @@ def _is_whole(objects: ObjectStore, sha256: str) -> bool:
     except (IntegrityFailure, NotFound):
         return False
     return True
-
-
-def _of_nodes(session: Session, run_id: str, nodes: Sequence[str]) -> Sequence[StepRunRow]:
-    from sqlalchemy import select
-
-    return session.scalars(select(StepRunRow).where(StepRunRow.run_id == run_id, StepRunRow.node.in_(nodes))).all()
 
 
 def _place(row: StepRunRow) -> Place:

@@ -134,10 +134,10 @@ class RetrainingRow(Row):
     last_run_id: Mapped[str] = mapped_column(Text, default="")
 
 
-def to_step(row: StepRunRow) -> StepRun:
-    """Return the domain value of a step row."""
+def to_step(row: StepRunRow, *, mapped: bool = False) -> StepRun:
+    """Return the domain value of a step row; whether its node is mapped decides about its name."""
     return StepRun(
-        run_id=row.run_id, node=row.node, index=row.index, state=StepState(row.state), key=row.key, artifacts=to_artifacts(row.artifacts),
+        run_id=row.run_id, node=row.node, name=f"{row.node}[{row.index}]" if mapped and row.index >= 0 else row.node, index=row.index, state=StepState(row.state), key=row.key, artifacts=to_artifacts(row.artifacts),
         reused_from=row.reused_from, attempts=row.attempts, failure=row.failure, started_at=row.started_at, ended_at=row.ended_at,
         width=row.width, approved_by=row.approved_by,
     )  # fmt: skip
@@ -160,12 +160,13 @@ def to_attempt(row: AttemptRow) -> StepAttempt:
 def to_run(row: PipelineRunRow, steps: Sequence[StepRunRow] = ()) -> PipelineRun:
     """Return the domain value of a run row, with its steps in the order of the plan."""
     busy = any(one.state in {StepState.READY, StepState.RUNNING} for one in steps)
+    mapped = {one.node for one in steps if one.index < 0}
     state = RunState.WAITING if row.awaited and not busy and row.state == RunState.RUNNING else RunState(row.state)
     return PipelineRun(
         id=row.id, pipeline=row.pipeline, state=state, parameters=row.parameters, project=row.project, reason=row.reason,
         requested_by=row.requested_by, requested_at=row.requested_at, started_at=row.started_at, ended_at=row.ended_at,
         priority=row.priority, parent=row.parent, schedule=row.schedule, cancelled_by=row.cancelled_by, result=row.result,
-        failure=row.failure, mlflow_run_id=row.mlflow_run_id, steps=tuple(to_step(one) for one in steps),
+        failure=row.failure, mlflow_run_id=row.mlflow_run_id, steps=tuple(to_step(one, mapped=one.node in mapped) for one in steps),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
@@ -11,10 +11,12 @@ from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.pipelines import queue, store
 from gateline.pipelines.board import WHOLE
-from gateline.pipelines.model import Artifact, Outcome, PipelineRun, Report, RunState, StepClaim, StepRun, StepState
+from gateline.pipelines.model import Artifact, Outcome, RunState, StepRun, StepState
+from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
 from gateline.pipelines.settling import Settling, close_run
 from gateline.pipelines.store import AttemptRow, OutputRow, PipelineRunRow, PlanRow, StepRunRow
+from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,37 +26,8 @@ if TYPE_CHECKING:
     from gateline.access import Principal
     from gateline.data import ObjectStore
     from gateline.ledger import Ledger, Transaction
-    from gateline.pipelines.queue import Runner
 
 _SYSTEM = "gateline"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """An attempt that a runner believes to hold, with what it wrote since the last heartbeat.
-
-    Attributes:
-        offset: Position of `text` in all that the attempt wrote.
-    """
-
-    run_id: str
-    node: str
-    index: int
-    attempt: int
-    offset: int = 0
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What a runner is to do next: draw the plan of a run, execute a step, or nothing."""
-
-    draw: PipelineRun | None = None
-    step: StepClaim | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return {"draw": self.draw and self.draw.as_dict(), "step": self.step and self.step.as_dict()}
 
 
 class Desk:
@@ -68,13 +41,14 @@ class Desk:
     def __init__(self, ledger: Ledger, objects: ObjectStore) -> None:
         self._ledger = ledger
         self._objects = objects
+        self._since = ledger.clock.now()
         self.settling = Settling(objects)
 
     def claim(self, actor: Principal, runner: Runner) -> Work:
         """Give the runner the next thing to do, under a lease of `LEASE_SECONDS`."""
         now = self._ledger.clock.now()
         with self._ledger.records.read() as session:
-            late = bool(queue.expired(session, now))
+            late = bool(self._late(session, now))
             if not late and not queue.ready(session, runner, now) and not queue.undrawn(session, runner, now):
                 return Work()
         if late:
@@ -86,8 +60,10 @@ class Desk:
         """Keep the plan that a runner drew; steps that were computed before are over at once. Gives the runner what comes next.
 
         Raises:
+            InvalidInput: the plan cannot be carried out; every mistake is named.
             Conflict: the run has another plan already.
         """
+        plan_from_dict(plan)
         with self._ledger.transaction(actor.name) as tx:
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED:
@@ -97,7 +73,7 @@ class Desk:
                 tx.session.flush()
                 tx.record("pipeline.run.started", run_id, {"project": run.project, "runner": runner.name, "nodes": len(plan["nodes"])})
                 unknown = self.settling.settle(tx, run, {})
-            elif self.settling.plan(tx.session, run_id).plan == plan:
+            elif self.settling.drawn(tx.session, run_id).plan.as_dict() == plan:
                 unknown = set()
             else:
                 raise Conflict(f"Run {run_id} has another plan.", next_step="Another runner has drawn it; ask for work again.")
@@ -149,26 +125,48 @@ class Desk:
                 unknown = self._go_on(tx, run, step)
             work = self._next(tx, then) if then is not None and not unknown else Work()
             tx.session.flush()
-            ended = store.to_step(step)
+            ended = store.to_step(step, mapped=self.settling.drawn(tx.session, run.id).nodes[step.node].over is not None)
         return ended, (self._look(actor, held.run_id, unknown, then) if unknown else work)
 
     def take_back(self) -> int:
         """Take steps from runners that were not heard of in time, and return how many."""
         with self._ledger.records.read() as session:
-            lost = [(row.run_id, row.node, row.index, row.attempt) for row in queue.expired(session, self._ledger.clock.now())]
+            lost = [(row.run_id, row.node, row.index, row.attempt) for row in self._late(session, self._ledger.clock.now())]
         for place in lost:
-            unknown: set[str] = set()
-            with self._ledger.transaction(_SYSTEM) as tx:
-                run = locked(tx.session, place[0])
-                attempt = tx.session.get(AttemptRow, place, with_for_update=True, populate_existing=True)
-                if attempt is None or attempt.ended_at is not None or is_held(attempt.lease_until, tx.now):
-                    continue
-                detail = f"Its runner {attempt.runner} was not heard of for {LEASE_SECONDS} s."
-                step = tx.session.get_one(StepRunRow, place[:3])
-                self._end(tx, run, step, attempt, Report(outcome=Outcome.LOST, detail=detail))
-                unknown = self._go_on(tx, run, step)
-            self._look(None, place[0], unknown, None)
+            self._lose(_SYSTEM, place, f"Its runner was not heard of for {LEASE_SECONDS} s.", in_time=False)
         return len(lost)
+
+    def withdraw(self, actor: Principal, runner: str) -> int:
+        """Take back at once what a runner holds that is known to be dead, and return how many attempts these were."""
+        with self._ledger.records.read() as session:
+            query = select(AttemptRow).where(AttemptRow.ended_at.is_(None), AttemptRow.runner == runner)
+            lost = [(row.run_id, row.node, row.index, row.attempt) for row in session.scalars(query)]
+            drawing = select(PipelineRunRow.id).where(PipelineRunRow.state == RunState.QUEUED, PipelineRunRow.lease_owner == runner)
+            undrawn = list(session.scalars(drawing))
+        for place in lost:
+            self._lose(actor.name, place, "Its runner died.", in_time=True)
+        if undrawn:
+            with self._ledger.records.write() as session:
+                for run in session.scalars(drawing.with_only_columns(PipelineRunRow).with_for_update()):
+                    run.lease_until = 0
+        return len(lost)
+
+    def _late(self, session: Session, now: int) -> Sequence[AttemptRow]:
+        """Return attempts whose runners were silent for too long. Right after its own start, a server gives them time to be heard."""
+        self._since = min(self._since, now)
+        return [] if now < self._since + LEASE_SECONDS * SECOND else queue.expired(session, now)
+
+    def _lose(self, actor: str, place: tuple[str, str, int, int], detail: str, *, in_time: bool) -> None:
+        """End an attempt whose runner is gone."""
+        with self._ledger.transaction(actor) as tx:
+            run = locked(tx.session, place[0])
+            attempt = tx.session.get(AttemptRow, place, with_for_update=True, populate_existing=True)
+            if attempt is None or attempt.ended_at is not None or (not in_time and is_held(attempt.lease_until, tx.now)):
+                return
+            step = tx.session.get_one(StepRunRow, place[:3])
+            self._end(tx, run, step, attempt, Report(outcome=Outcome.LOST, detail=f"{detail} It was {attempt.runner}."))
+            unknown = self._go_on(tx, run, step)
+        self._look(None, place[0], unknown, None)
 
     def settle(self, run_id: str) -> None:
         """Move a run on as far as it can go."""
@@ -179,14 +177,15 @@ class Desk:
 
     def _look(self, actor: Principal | None, run_id: str, unknown: set[str], runner: Runner | None) -> Work:
         """Look at stored files outside of any transaction until the run can go on."""
-        known: dict[str, bool] = {}
+        known, work = dict[str, bool](), Work()
         while unknown:
             known |= self.settling.look(unknown)
             with self._ledger.transaction(actor.name if actor else _SYSTEM) as tx:
                 run = locked(tx.session, run_id)
                 unknown = self.settling.settle(tx, run, known) if run.state == RunState.RUNNING else set()
-                work = self._next(tx, runner) if runner is not None and not unknown else Work()
-        return work if known else Work()
+                if runner is not None and not unknown:
+                    work = self._next(tx, runner)
+        return work
 
     def _next(self, tx: Transaction, runner: Runner) -> Work:
         """Give out a ready step, or else a run to draw."""
@@ -196,11 +195,9 @@ class Desk:
             step = tx.session.get(StepRunRow, place, with_for_update=True)
             if step is None or step.state != StepState.READY or run.state != RunState.RUNNING or run.cancelled_at is not None:
                 continue
-            drawn = self.settling.plan(tx.session, run.id)
-            node = next(one for one in drawn.plan["nodes"] if one["name"] == step.node)
-            if (node["options"].get("cpus") or 1) > runner.cpus:
+            if self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
                 continue
-            return Work(step=self._hand_out(tx, run, step, node, drawn.codes.get(step.node, ""), runner.name))
+            return Work(step=self._hand_out(tx, run, step, runner.name))
         for run_id in queue.undrawn(tx.session, runner, tx.now):
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED and not is_held(run.lease_until, tx.now):
@@ -208,7 +205,9 @@ class Desk:
                 return Work(draw=store.to_run(run))
         return Work()
 
-    def _hand_out(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, node: dict[str, Any], code: str, runner: str) -> StepClaim:
+    def _hand_out(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: str) -> StepClaim:
+        drawn = self.settling.drawn(tx.session, run.id)
+        node = drawn.nodes[step.node]
         step.state, step.attempts, step.started_at = StepState.RUNNING, step.attempts + 1, step.started_at or tx.now
         attempt = AttemptRow(
             run_id=run.id, node=step.node, index=step.index, attempt=step.attempts, runner=runner,
@@ -216,8 +215,9 @@ class Desk:
         )  # fmt: skip
         tx.session.add(attempt)
         return StepClaim(
-            run_id=run.id, pipeline=run.pipeline, parameters=run.parameters, node=node, index=step.index, attempt=step.attempts,
-            arguments=self.settling.arguments(tx.session, step, node), key=step.key, code=code, lease_seconds=LEASE_SECONDS,
+            run_id=run.id, pipeline=run.pipeline, parameters=run.parameters, node=node.as_dict(), index=step.index, attempt=step.attempts,
+            arguments=self.settling.arguments(tx.session, step, node), key=step.key, code=drawn.codes.get(step.node, ""),
+            lease_seconds=LEASE_SECONDS,
         )  # fmt: skip
 
     def _renew(self, runner: str, due: Sequence[Held], drawing: str) -> None:
@@ -247,9 +247,9 @@ class Desk:
             facts |= {"key": step.key, "artifacts": [one.sha256 for one in report.artifacts]}
             tx.record("pipeline.step.finished", f"{step.run_id}/{step.node}", facts)
             return
-        node = next(one for one in self.settling.plan(tx.session, run.id).plan["nodes"] if one["name"] == step.node)
+        options = self.settling.drawn(tx.session, run.id).nodes[step.node].options
         follows = decide_next(
-            report.outcome, before, node["options"], detail=report.detail, cancelled=run.cancelled_at is not None, retry=report.retry
+            report.outcome, before, options, detail=report.detail, cancelled=run.cancelled_at is not None, retry=report.retry
         )
         step.state, step.failure = follows.state, follows.failure
         step.not_before = tx.now + round(follows.wait_seconds * SECOND) if follows.wait_seconds else 0
@@ -264,15 +264,14 @@ class Desk:
             if run.failure or run.cancelled_at is not None:
                 return self.settling.settle(tx, run, {})
             return set()
-        node = next(one for one in self.settling.plan(tx.session, run.id).plan["nodes"] if one["name"] == step.node)
-        if node.get("over") and step.state == StepState.SUCCEEDED:
+        mapped = self.settling.drawn(tx.session, run.id).nodes[step.node].over is not None
+        if mapped and step.state == StepState.SUCCEEDED:
             whole = tx.session.get_one(StepRunRow, (step.run_id, step.node, WHOLE))
             whole.unfinished -= 1
             if whole.unfinished > 0 and not run.failure and run.cancelled_at is None:
-                query = select(StepRunRow).where(
-                    StepRunRow.run_id == run.id, StepRunRow.node == step.node, StepRunRow.state == StepState.WAITING, StepRunRow.index >= 0
-                )
-                following = tx.session.scalar(query.order_by(StepRunRow.index).limit(1))
+                places = (StepRunRow.run_id == run.id, StepRunRow.node == step.node, StepRunRow.index >= 0)
+                waiting = select(StepRunRow).where(*places, StepRunRow.state == StepState.WAITING)
+                following = tx.session.scalar(waiting.order_by(StepRunRow.index).limit(1))
                 if following is not None:
                     following.state = StepState.READY
                 return set()

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput, NotFound
-from gateline.sdk.pipeline import Pipeline
+from gateline.sdk.pipeline import Pipeline, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import ModuleType
 
@@ -62,6 +63,13 @@ class Project:
         if not isinstance(found, Pipeline):
             raise InvalidInput(f"{declared[name]} is no pipeline.", next_step="Mark the function with @pipeline.")
         return found
+
+    def load_step(self, reference: str) -> Callable[..., Any]:
+        """Return the function of the step that `module:function` names in a file of the project."""
+        found = self.load_object(reference)
+        if not isinstance(found, Step):
+            raise InvalidInput(f"{reference} is no step.", next_step="Mark the function with @step.")
+        return found.function
 
     def load_object(self, reference: str) -> Any:
         """Return the object that `module:attribute` names in a file of the project."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateline.kernel.errors import Conflict, NotFound
-from gateline.pipelines import Artifact, Held, Outcome, Report, RunState
+from gateline.pipelines import Artifact, Held, Outcome, Pipelines, Report, RunState
 from gateline.pipelines.rules import LOST_MAX
 from tests.support.pipelines import WORKER, Hand, held, node, plan, runner
 
 if TYPE_CHECKING:
     from gateline.kernel.clock import SimulatedClock
-    from gateline.pipelines import Pipelines, StepClaim
+    from gateline.ledger import Ledger
+    from gateline.pipelines import StepClaim
 
 ONE = plan(node("fit"))
 
@@ -57,6 +58,35 @@ def test_the_pass_takes_back_what_nobody_asks_for(hand: Hand, pipelines: Pipelin
     assert pipelines.reconcile() == 0
 
 
+def test_what_a_dead_runner_held_is_taken_back_at_once(hand: Hand, pipelines: Pipelines) -> None:
+    """Whoever knows that it is dead says so: a runner that starts in the same folder does."""
+    waiting = pipelines.request(WORKER, "train", {}, priority=-1)
+    run_id, _ = begun(hand)
+    assert hand.desk.claim(WORKER, runner("r1")).draw is not None
+    assert hand.desk.claim(WORKER, runner("r2")).draw is None
+    assert hand.desk.withdraw(WORKER, "r1") == 1
+    taken = hand.desk.claim(WORKER, runner("r2")).step
+    assert taken is not None
+    assert (taken.run_id, taken.attempt) == (run_id, 2)
+    drawn = hand.desk.claim(WORKER, runner("r2")).draw
+    assert drawn is not None
+    assert drawn.id == waiting.id
+    assert hand.desk.withdraw(WORKER, "r1") == 0
+
+
+def test_a_server_that_starts_gives_runners_time_to_be_heard(hand: Hand, ledger: Ledger, clock: SimulatedClock) -> None:
+    """Training for hours is not thrown away because the server was down for a minute."""
+    _, claim = begun(hand)
+    clock.advance(seconds=60)
+    restarted = Pipelines(ledger, hand.objects)
+    assert restarted.reconcile() == 0
+    assert restarted.desk.heartbeat("r1", [held(claim)]) == ["go_on"]
+    clock.advance(seconds=14)
+    restarted.desk.heartbeat("r1", [held(claim)])
+    clock.advance(seconds=14)
+    assert restarted.reconcile() == 0
+
+
 def test_a_heartbeat_that_comes_late_but_before_anybody_else_keeps_the_step(hand: Hand, clock: SimulatedClock) -> None:
     """Nothing was taken away yet."""
     _, claim = begun(hand)
@@ -71,6 +101,8 @@ def test_a_clock_that_jumps_costs_time_and_never_gives_two_results(hand: Hand, c
     """The lease is void, the step runs again, and the first result is refused."""
     run_id, claim = begun(hand)
     clock.advance(seconds=jump)
+    hand.desk.take_back()
+    clock.advance(seconds=15)
     taken = hand.desk.claim(WORKER, runner("r2")).step
     assert taken is not None
     with pytest.raises(Conflict):

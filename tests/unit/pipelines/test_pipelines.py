@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateline.access import Principal, PrincipalKind, Role
-from gateline.kernel.errors import Conflict
+from gateline.kernel.errors import Conflict, InvalidInput
 from gateline.pipelines import Outcome, RunState
-from tests.support.pipelines import WORKER, Hand, held, node, plan, runner
+from tests.support.pipelines import ENVIRONMENT, WORKER, Hand, held, node, plan, runner
 
 if TYPE_CHECKING:
     from gateline.ledger import Ledger
@@ -115,7 +115,7 @@ def test_a_condition_that_is_neither_true_nor_false_fails_the_run(hand: Hand) ->
     hand.work_off(work, {"a": lambda: 3})
     run = hand.run(run_id)
     assert run.state is RunState.FAILED
-    assert "runs when 'a' returns true; it returned 3" in run.failure
+    assert "returned a int, not true or false" in run.failure
 
 
 def mapped(over: object, **rest: object) -> dict[str, object]:
@@ -156,9 +156,19 @@ def test_at_most_max_parallel_items_are_given_out(hand: Hand) -> None:
 
 def test_lists_of_unequal_length_fail_with_both_lengths(hand: Hand) -> None:
     """Nothing is cut off silently."""
-    two = node("fit", {"x": {"item": "x"}, "y": {"item": "y"}}, over={"x": {"value": [1]}, "y": {"value": [1, 2]}})
-    run_id, _ = hand.start(plan(two))
-    assert "{'x': 1, 'y': 2} items; they must be equally long" in hand.run(run_id).failure
+    two = node("fit", {"x": {"item": "x"}, "y": {"item": "y"}}, over={"x": {"node": "grid"}, "y": {"value": [1, 2]}})
+    run_id, work = hand.start(plan(node("grid"), two))
+    hand.work_off(work, {"grid": lambda: [1]})
+    assert "'x' has 1, 'y' has 2" in hand.run(run_id).failure
+
+
+def test_a_plan_that_cannot_be_carried_out_is_refused(hand: Hand, pipelines: Pipelines) -> None:
+    """It may come from anybody; the run waits for a sound one."""
+    run = pipelines.request(WORKER, "train", {})
+    hand.desk.claim(WORKER, runner())
+    with pytest.raises(InvalidInput, match="unknown"):
+        hand.desk.draw(WORKER, run.id, runner(), plan(node("a", {"x": "unknown"})), {}, ENVIRONMENT)
+    assert hand.run(run.id).state is RunState.QUEUED
 
 
 def test_a_failed_step_ends_the_run_and_lets_those_finish_that_run(hand: Hand) -> None:
@@ -239,4 +249,4 @@ def test_a_preview_says_what_a_run_would_do(hand: Hand, pipelines: Pipelines) ->
     hand.work_off(work, FUNCTIONS)
     assert pipelines.preview(CHAIN, codes, "e" * 64) == {"a": "reuse", "b": "reuse", "c": "reuse"}
     assert pipelines.preview(CHAIN, codes | {"c": "other"}, "e" * 64) == {"a": "reuse", "b": "reuse", "c": "run"}
-    assert len(pipelines.list()) == 1
+    assert len(pipelines.newest()) == 1

@@ -32,7 +32,7 @@ def test_an_alert_starts_one_run_with_the_time_of_its_window(pipelines: Pipeline
     """Delivered twice, it is still one run."""
     pipelines.on_alert(alert(1, 100))
     pipelines.on_alert(alert(1, 100))
-    runs = pipelines.list()
+    runs = pipelines.newest()
     assert len(runs) == 1
     assert runs[0].parameters == {"rounds": 9, "as_of": "1970-04-11T00:00:00.000000Z"}
 
@@ -48,14 +48,14 @@ def test_alerts_during_the_cool_down_or_an_unfinished_run_start_nothing(pipeline
     hand.work_off(work, {"fit": dict})
     pipelines.on_alert(alert(3, 127))
     pipelines.on_alert(alert(4, 129, kind="performance"))
-    assert len(pipelines.list()) == 1
+    assert len(pipelines.newest()) == 1
     reasons = [entry.payload["reason"] for entry in ledger.entries(kind="pipeline.retraining.declined")]
     assert ["unfinished" in reasons[0], "cool-down is 28.0 days" in reasons[1], "it listens to drift" in reasons[2]] == [True] * 3
     pipelines.on_alert(alert(5, 129))
-    assert len(pipelines.list()) == 2
+    assert len(pipelines.newest()) == 2
 
 
 def test_an_endpoint_without_a_plan_starts_nothing(pipelines: Pipelines) -> None:
     """Retraining is opted into."""
     pipelines.on_alert(alert(1, 100))
-    assert pipelines.list() == []
+    assert pipelines.newest() == []

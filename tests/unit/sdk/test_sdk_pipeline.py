@@ -51,8 +51,8 @@ def test_the_graph_names_steps_and_binds_their_arguments() -> None:
     """Defaults included, in an order in which the steps can run."""
     graph = adding.graph(count=4)
     assert [node.name for node in graph.nodes] == ["numbers", "total"]
-    assert graph.nodes[1].arguments == {"values": graph.nodes[0], "factor": 2}
-    assert graph.output is graph.nodes[1]
+    assert graph.nodes[1].plan.arguments == {"values": {"node": "numbers"}, "factor": {"value": 2}}
+    assert graph.output == {"node": "total"}
 
 
 def test_the_same_step_twice_gets_two_names() -> None:
@@ -73,7 +73,7 @@ def test_python_that_depends_on_a_result_is_refused_when_the_graph_is_drawn(use:
     def dynamic() -> Any:
         use(numbers(1))
 
-    with pytest.raises(InvalidInput, match=r"result of step 'numbers'.*Move that code into a step"):
+    with pytest.raises(InvalidInput, match=r"result of step 'numbers', which is not known.*(step|when=|map)"):
         dynamic.graph()
 
 
