@@ -136,8 +136,10 @@ class RetrainingRow(Row):
 
 def to_step(row: StepRunRow, *, mapped: bool = False) -> StepRun:
     """Return the domain value of a step row; whether its node is mapped decides about its name."""
+    name = f"{row.node}[{row.index}]" if mapped and row.index >= 0 else row.node
     return StepRun(
-        run_id=row.run_id, node=row.node, name=f"{row.node}[{row.index}]" if mapped and row.index >= 0 else row.node, index=row.index, state=StepState(row.state), key=row.key, artifacts=to_artifacts(row.artifacts),
+        run_id=row.run_id, node=row.node, name=name, index=row.index, state=StepState(row.state), key=row.key,
+        artifacts=to_artifacts(row.artifacts),
         reused_from=row.reused_from, attempts=row.attempts, failure=row.failure, started_at=row.started_at, ended_at=row.ended_at,
         width=row.width, approved_by=row.approved_by,
     )  # fmt: skip

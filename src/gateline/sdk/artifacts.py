@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -24,7 +24,7 @@ from typing import Any
 
 from gateline.data import DatasetVersion
 from gateline.kernel.canonical import canonical_bytes, sha256_file
-from gateline.kernel.errors import IntegrityFailure, InvalidInput, StepFailed
+from gateline.kernel.errors import IntegrityFailure, InvalidInput, StepFailed, TooLarge
 from gateline.kernel.files import storage_errors
 from gateline.kernel.limits import UPLOAD_BYTES_MAX
 from gateline.pipelines import ArtifactKind, StepOutput, plain_value
@@ -79,7 +79,7 @@ def pack(value: Any, output: StepOutput, step: str, path: Path) -> Packed:
             parts = _WRITERS[kind](value, path)
             content = Path(value) if kind is ArtifactKind.FILE else path
             found = Packed(kind=kind, path=content, sha256=sha256_file(content), size_bytes=content.stat().st_size, parts=parts)
-    except InvalidInput as error:
+    except (InvalidInput, TooLarge) as error:
         what = f"Output '{output.name}' of step '{step}' cannot be kept as {kind}: {error.message}"
         raise StepFailed(what, next_step=error.next_step) from error
     if found.size_bytes > UPLOAD_BYTES_MAX:
@@ -181,16 +181,20 @@ def _write_model(value: Any, path: Path) -> dict[str, Path]:
 def _read_model(document: Mapping[str, Any], content: Path, part: Callable[[str, Path], Any]) -> Model:
     folder = content.with_name(f"{content.name}.files")
     files = document.get("files", {})
+    wrong = [name for name in files if PurePath(name).is_absolute() or ".." in PurePath(name).parts]
+    if wrong:
+        raise InvalidInput(f"'{wrong[0]}' is no path inside a folder")
     if files and not folder.is_dir():
-        partial = content.with_name(f".{content.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for name, digest in files.items():
-            target = partial / name
-            if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-                raise InvalidInput(f"'{name}' is no path inside a folder")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part(digest, target)
-        partial.replace(folder)
+        with tempfile.TemporaryDirectory(prefix=f".{content.name}.", dir=content.parent) as temporary:
+            partial = Path(temporary) / "files"
+            for name, digest in files.items():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                part(digest, partial / name)
+            try:
+                partial.replace(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
     return Model.from_dict(document, folder)
 
 
