@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gateline.pipelines.keys import step_key
+from gateline.pipelines.keys import key_argument, step_key
 from gateline.pipelines.model import Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
 from gateline.pipelines.plan import (
     ArtifactKind,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALERT_KINDS", "Artifact", "ArtifactKind", "Held", "Outcome", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining",
     "RunState", "Runner", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Work", "decision", "fill",
-    "items_of", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references", "step_key",
+    "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references", "step_key",
 ]  # fmt: skip
 
 _HOMES = {"ALERT_KINDS": "service", "Pipelines": "service"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import GatelineError
-from gateline.pipelines.keys import step_key
+from gateline.pipelines.keys import key_argument, step_key
 from gateline.pipelines.model import OPEN_STEPS, Artifact, RunState, StepState
 from gateline.pipelines.plan import decision, items_of
 
@@ -145,7 +145,7 @@ class Board:
 
     def arguments(self, node: PlanNode, index: int, read: Callable[[Artifact], Any]) -> dict[str, Any]:
         """Return what a step is called with: values, artifacts, and lists and fields of these."""
-        items = {} if node.over is None else {name: self._elements(over, read)[index] for name, over in node.over.items()}
+        items = self._items_of(node, index, read)
         return {name: self._filled(argument, items) for name, argument in node.arguments.items()}
 
     def result(self, reference: Mapping[str, Any]) -> Artifact | list[Artifact] | None:
@@ -213,11 +213,19 @@ class Board:
 
     def key(self, node: PlanNode, index: int, read: Callable[[Artifact], Any]) -> str:
         """Return the digest of everything that the result of a step depends on."""
+        items = self._items_of(node, index, read)
+
+        def result(name: str, output: str | None) -> dict[str, Any]:
+            return _content(self._filled({"node": name, "output": output}, {}))
+
         return step_key(
             code=self._codes.get(node.name, ""), environment=self._environment, seed=node.options.seed,
-            arguments={name: _content(one) for name, one in self.arguments(node, index, read).items()},
+            arguments={name: key_argument(one, result, lambda item: _content(items[item])) for name, one in node.arguments.items()},
             run_id="" if node.options.cache else self.run_id,
         )  # fmt: skip
+
+    def _items_of(self, node: PlanNode, index: int, read: Callable[[Artifact], Any]) -> dict[str, Any]:
+        return {} if node.over is None else {name: self._elements(over, read)[index] for name, over in node.over.items()}
 
     def _filled(self, argument: Mapping[str, Any], items: Mapping[str, Any]) -> dict[str, Any]:
         """Return an argument of the plan with artifacts in place of nodes."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
-from gateline.sdk.fingerprint import StepCode, code_digest, key_argument, read_code, step_key
+from gateline.pipelines import key_argument, step_key
+from gateline.sdk.fingerprint import StepCode, code_digest, read_code
 from gateline.sdk.loading import ProjectFinder, changed_sources
 from gateline.sdk.project import Project
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -76,7 +78,7 @@ def _create_steps() -> None:
 
 
 def _create_attempts() -> None:
-    def place() -> list[sa.Column[object]]:
+    def place() -> list[sa.Column[Any]]:
         whole = [sa.Column(name, sa.BigInteger(), autoincrement=False, nullable=False) for name in ("index", "attempt")]
         return [sa.Column("run_id", sa.Text(), nullable=False), sa.Column("node", sa.Text(), nullable=False), *whole]
 
