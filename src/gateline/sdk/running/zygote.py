@@ -14,6 +14,7 @@ import ctypes
 import gc
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -34,6 +35,8 @@ STEP_PATIENCE_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _OOM_SCORE = "1000"
+_POOL = re.compile(r"polars-\d")
+"""Names of the threads that compute; others of Polars, such as the one that clears its files, are not waited for."""
 
 
 def main(arguments: list[str]) -> int:
@@ -218,7 +221,7 @@ def _is_forkable() -> bool:
     if threading.active_count() > 1:
         return False
     names = [(task / "comm").read_text(encoding="utf-8", errors="replace") for task in Path("/proc/self/task").iterdir()]
-    return not any(name.startswith("polars") for name in names)
+    return not any(_POOL.match(name) for name in names)
 
 
 def _prctl(option: int, value: int) -> None:
