@@ -27,6 +27,12 @@ def expired(session: Session, now: int) -> Sequence[AttemptRow]:
     return session.scalars(select(AttemptRow).where(AttemptRow.ended_at.is_(None), outside).limit(LOOKED_AT)).all()
 
 
+def held_by(session: Session, runner: str, before: int) -> list[tuple[str, str, int, int]]:
+    """Return run, node, index and attempt of what a runner was given before an instant and has not handed in."""
+    query = select(AttemptRow).where(AttemptRow.ended_at.is_(None), AttemptRow.runner == runner, AttemptRow.started_at <= before)
+    return [(row.run_id, row.node, row.index, row.attempt) for row in session.scalars(query)]
+
+
 def ready(session: Session, runner: Runner, now: int) -> list[tuple[str, str, int]]:
     """Return the steps that the runner may take, the most urgent first."""
     query = (

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from gateline.ledger import Ledger, Transaction
 
 _SYSTEM = "gateline"
+_ON_ITS_WAY = 5 * SECOND
+"""How long the answer may take that gives a runner a step."""
 
 
 class Desk:
@@ -101,6 +103,10 @@ class Desk:
                 if row is not None and not gone and (one.text or is_due_for_renewal(row.lease_until, now)):
                     due.append(one)
             run = session.get(PipelineRunRow, drawing) if drawing else None
+            known = {(one.run_id, one.node, one.index, one.attempt) for one in held}
+            unheld = [place for place in queue.held_by(session, runner, now - _ON_ITS_WAY) if place not in known]
+        for place in unheld:  # the answer that gave it out was lost with a server or a connection
+            self._lose(_SYSTEM, place, "Its runner does not know of it.", in_time=True)
         if due or (run is not None and is_due_for_renewal(run.lease_until, now)):
             self._renew(runner, due, drawing)
         return answers
@@ -139,8 +145,7 @@ class Desk:
     def withdraw(self, actor: Principal, runner: str) -> int:
         """Take back at once what a runner holds that is known to be dead, and return how many attempts these were."""
         with self._ledger.records.read() as session:
-            query = select(AttemptRow).where(AttemptRow.ended_at.is_(None), AttemptRow.runner == runner)
-            lost = [(row.run_id, row.node, row.index, row.attempt) for row in session.scalars(query)]
+            lost = queue.held_by(session, runner, self._ledger.clock.now())
             drawing = select(PipelineRunRow.id).where(PipelineRunRow.state == RunState.QUEUED, PipelineRunRow.lease_owner == runner)
             undrawn = list(session.scalars(drawing))
         for place in lost:

@@ -74,6 +74,21 @@ def test_what_a_dead_runner_held_is_taken_back_at_once(hand: Hand, pipelines: Pi
     assert hand.desk.withdraw(WORKER, "r1") == 0
 
 
+def test_a_step_whose_runner_does_not_know_of_it_is_given_out_again(hand: Hand, clock: SimulatedClock) -> None:
+    """The answer that gave it out was lost; one that may still be on its way is not."""
+    _, claim = begun(hand)
+    clock.advance(seconds=4)
+    hand.desk.heartbeat("r1", [])
+    assert hand.desk.claim(WORKER, runner("r1")).step is None
+    clock.advance(seconds=1)
+    hand.desk.heartbeat("r1", [held(claim)])
+    assert hand.desk.claim(WORKER, runner("r1")).step is None
+    hand.desk.heartbeat("r1", [])
+    again = hand.desk.claim(WORKER, runner("r1")).step
+    assert again is not None
+    assert again.attempt == 2
+
+
 def test_a_server_that_starts_gives_runners_time_to_be_heard(hand: Hand, ledger: Ledger, clock: SimulatedClock) -> None:
     """Training for hours is not thrown away because the server was down for a minute."""
     _, claim = begun(hand)

@@ -25,6 +25,7 @@ Place = tuple[str, str, int, int]
 NOTHING: dict[str, Any] = {"draw": None, "step": None}
 _AWAY_SECONDS_MAX = 3600.0
 _PAUSE_SECONDS = 0.5
+_DOUBT_SECONDS = 60.0
 
 
 def unique_name() -> str:
@@ -60,6 +61,7 @@ class Desk:
         self._worker = {"name": name, "project": project.name, "pipelines": sorted(project.settings.get("pipelines", {})), "run_id": run_id}
         self._lock = threading.Lock()
         self._held: dict[Place, dict[str, Any]] = {}
+        self._unsure_until = 0.0
         self.name = name
         self.drawing = ""
 
@@ -69,7 +71,11 @@ class Desk:
 
     def claim(self, cpus: float | None = None) -> dict[str, Any]:
         """Return the next thing to do: `draw`, `step`, or neither."""
-        found: dict[str, Any] = self._client.post("/pipeline-work/claim", json=self.worker(cpus))
+        try:
+            found: dict[str, Any] = self._client.post("/pipeline-work/claim", json=self.worker(cpus))
+        except Unavailable:
+            self._doubt()
+            raise
         return found
 
     def withdraw(self, runner: str) -> int:
@@ -97,7 +103,7 @@ class Desk:
         """Keep all leases and hand in what was written; returns for each attempt go_on, cancel or gone."""
         with self._lock:
             held = dict(self._held)
-        if not held and not self.drawing:
+        if not held and not self.drawing and time.monotonic() > self._unsure_until:
             return {}
         body = [
             {**one, **({"offset": written[place][0], "text": written[place][1]} if place in written else {})} for place, one in held.items()
@@ -128,9 +134,14 @@ class Desk:
             try:
                 return send()
             except Unavailable:
+                self._doubt()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_PAUSE_SECONDS)
+
+    def _doubt(self) -> None:
+        """Remember that an answer may have been lost, and with it a step: heartbeats then say what is held though it is nothing."""
+        self._unsure_until = time.monotonic() + _DOUBT_SECONDS
 
 
 def _piece(written: tuple[int, str] | None) -> dict[str, Any]:
