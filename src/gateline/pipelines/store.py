@@ -192,9 +192,10 @@ def finished_step(session: Session, key: str) -> StepRunRow | None:
     return session.scalar(query.order_by(StepRunRow.ended_at.desc()).limit(1))
 
 
-def outcomes(session: Session, run_id: str, node: str, index: int) -> dict[Outcome, int]:
-    """Return how often attempts at a step ended in which way."""
-    query = select(AttemptRow.outcome, func.count()).where(AttemptRow.run_id == run_id, AttemptRow.node == node, AttemptRow.index == index)
+def outcomes(session: Session, run_id: str, node: str, index: int, *, earlier_than: int) -> dict[Outcome, int]:
+    """Return how often attempts at a step before one of this number ended in which way."""
+    place = (AttemptRow.run_id == run_id, AttemptRow.node == node, AttemptRow.index == index, AttemptRow.attempt < earlier_than)
+    query = select(AttemptRow.outcome, func.count()).where(*place)
     return {Outcome(outcome): count for outcome, count in session.execute(query.group_by(AttemptRow.outcome)) if outcome}
 
 

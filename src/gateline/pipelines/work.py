@@ -240,11 +240,12 @@ class Desk:
 
     def _end(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, attempt: AttemptRow, report: Report) -> None:
         """Write the end of an attempt, and what becomes of its step."""
-        before = store.outcomes(tx.session, step.run_id, step.node, step.index)
         attempt.ended_at, attempt.outcome, attempt.detail = tx.now, report.outcome, report.detail
         attempt.cpu_seconds, attempt.peak_memory_bytes = report.cpu_seconds, report.peak_memory_bytes
-        attempt.log_sha256 = report.log_sha256 or self._kept_output(tx.session, attempt)
-        tx.session.execute(delete(OutputRow).where(*store.same_attempt(OutputRow, attempt)))
+        attempt.log_sha256 = report.log_sha256
+        if step.executor != "inline":
+            attempt.log_sha256 = report.log_sha256 or self._kept_output(tx.session, attempt)
+            tx.session.execute(delete(OutputRow).where(*store.same_attempt(OutputRow, attempt)))
         facts: dict[str, Any] = {"attempt": attempt.attempt, "index": step.index}
         if report.outcome is Outcome.SUCCEEDED:
             step.state, step.ended_at, step.failure = StepState.SUCCEEDED, tx.now, ""
@@ -253,6 +254,7 @@ class Desk:
             tx.record("pipeline.step.finished", f"{step.run_id}/{step.node}", facts)
             return
         options = self.settling.drawn(tx.session, run.id).nodes[step.node].options
+        before = store.outcomes(tx.session, step.run_id, step.node, step.index, earlier_than=attempt.attempt)
         follows = decide_next(
             report.outcome, before, options, detail=report.detail, cancelled=run.cancelled_at is not None, retry=report.retry
         )
@@ -295,10 +297,13 @@ class Desk:
 
 def locked(session: Session, run_id: str) -> PipelineRunRow:
     """Return a run's row, locked: all that changes its steps waits here for each other."""
-    row = session.get(PipelineRunRow, run_id, with_for_update=True, populate_existing=True)
-    if row is None:
-        raise NotFound(f"There is no pipeline run '{run_id}'.", next_step="List them with: gateline pipeline list")
-    return row
+    held: dict[str, PipelineRunRow] = session.info.setdefault("locked_runs", {})
+    if run_id not in held:
+        row = session.get(PipelineRunRow, run_id, with_for_update=True, populate_existing=True)
+        if row is None:
+            raise NotFound(f"There is no pipeline run '{run_id}'.", next_step="List them with: gateline pipeline list")
+        held[run_id] = row
+    return held[run_id]
 
 
 def _require_drawer(run: PipelineRunRow, runner: str) -> None:

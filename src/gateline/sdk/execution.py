@@ -19,7 +19,8 @@ from gateline.kernel.errors import GatelineError, NotFound, StepFailed, Unavaila
 from gateline.pipelines import ArtifactKind, Outcome, PlanNode, StepOptions, StepOutput
 from gateline.sdk.artifacts import pack, unpack
 from gateline.sdk.drawing import split_outputs
-from gateline.sdk.fingerprint import code_digest, environment_digest
+from gateline.sdk.fingerprint import StepCode, code_digest, environment_digest, read_code
+from gateline.sdk.loading import file_state
 
 if TYPE_CHECKING:
     from gateline.sdk.artifacts import Packed
@@ -73,6 +74,7 @@ class Context:
         return found
 
 
+_codes: dict[Callable[..., Any], tuple[StepCode, dict[Path, list[int]]]] = {}
 _current: ContextVar[Context | None] = ContextVar("gateline_run", default=None)
 
 
@@ -118,7 +120,7 @@ def carry_out(client: Client, project: Project, claim: Mapping[str, Any]) -> dic
     token = _current.set(known)
     try:
         function: Callable[..., Any] = project.load_step(node["reference"])
-        if claim["code"] and code_digest(function, project.folder) != claim["code"]:
+        if claim["code"] and _code_of(function, project.folder) != claim["code"]:
             return _changed(claim)
         return {"outcome": Outcome.SUCCEEDED, "artifacts": _Attempt(known, cache).execute(function, claim)}
     except Unavailable as error:
@@ -191,6 +193,16 @@ class _Attempt:
         """Keep a large result here too, for the steps that follow on this machine."""
         if packed.path == written:
             written.replace(self._cache / packed.sha256)
+
+
+def _code_of(function: Callable[..., Any], folder: Path) -> str:
+    """Return the digest of a step's code, read again only when one of its files has changed."""
+    known = _codes.get(function)
+    if known is None or any(file_state(path) != state for path, state in known[1].items()):
+        code = read_code(function, folder)
+        known = _codes[function] = code, {path: file_state(path) for path in code.files}
+        code.check_loaded()
+    return known[0].digest
 
 
 def _node(node: Mapping[str, Any]) -> PlanNode:

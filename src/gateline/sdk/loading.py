@@ -102,6 +102,15 @@ def changed_sources() -> list[Path]:
     return sorted(path for path, sha256 in loaded_sources().items() if not path.is_file() or sha256_bytes(path.read_bytes()) != sha256)
 
 
+def file_state(path: Path | str) -> list[int]:
+    """Return time of change and size of a file; nothing when it is gone."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return []
+    return [state.st_mtime_ns, state.st_size]
+
+
 def _exists(folder: Path, name: str) -> bool:
     path = folder.joinpath(*name.split("."))
     return path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file()

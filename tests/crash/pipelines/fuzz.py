@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateline.kernel.errors import Unavailable
+from gateline.kernel.errors import NotFound, Unavailable
 from gateline.sdk.client import Client
 from gateline.sdk.running.processes import children
 
@@ -31,37 +31,37 @@ from gateline.sdk.data import register_dataset
 PAUSE = 0.05
 
 
-@step
+@step(retries=20)
 def begin(number: int) -> int:
     time.sleep(PAUSE)
     return number
 
 
-@step
+@step(retries=20)
 def double(value: int) -> int:
     time.sleep(PAUSE)
     return value * 2
 
 
-@step
+@step(retries=20)
 def split(value: int) -> tuple[Annotated[int, "low"], Annotated[int, "high"]]:
     time.sleep(PAUSE)
     return value, value + 1
 
 
-@step
+@step(retries=20)
 def square(value: int) -> int:
     time.sleep(PAUSE)
     return value * value
 
 
-@step
+@step(retries=20)
 def add(values: list[int], other: int) -> int:
     time.sleep(PAUSE)
     return sum(values) + other
 
 
-@step(cache=False)
+@step(cache=False, retries=20)
 def register(number: int, total: int) -> dict[str, int]:
     """Register a dataset whose content is that of this run alone."""
     file = context().folder / "rows.csv"
@@ -113,7 +113,7 @@ class Arena:
         """End everything."""
         for process in (self.runner, self.server):
             process.kill()
-            process.wait()
+            _reap(process)
         self._client.close()
 
     def ask(self, number: int) -> str:
@@ -128,7 +128,10 @@ class Arena:
 
     def versions(self, number: int) -> int:
         """How many versions a run has registered."""
-        return len(self._again(lambda: self._client.get(f"/datasets/fuzz-{number}/versions")))
+        try:
+            return len(self._again(lambda: self._client.get(f"/datasets/fuzz-{number}/versions")))
+        except NotFound:
+            return 0
 
     def kill_one(self) -> None:
         """Kill one of the processes, and start server or runner again when it was one of them."""
@@ -142,10 +145,10 @@ class Arena:
             os.kill(victims[0], signal.SIGKILL)
         self.kills[who] = self.kills.get(who, 0) + 1
         if who == "server":
-            self.server.wait()
+            _reap(self.server)
             self.server = self._serve()
         elif who == "runner":
-            self.runner.wait()
+            _reap(self.runner)
             self.runner = self._work()
 
     def pause(self, seconds_max: float) -> None:
@@ -188,6 +191,12 @@ class Arena:
                 return call()
             except Unavailable:
                 time.sleep(0.2)
+
+
+def _reap(process: subprocess.Popen[str]) -> None:
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def fuzz(

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import StepFailed, Unavailable
-from gateline.sdk.running.processes import MESSAGE_BYTES_MAX, file_state
+from gateline.sdk.loading import file_state
+from gateline.sdk.running.processes import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -73,12 +73,3 @@ def send(pid: int, number: signal.Signals) -> None:
     for one in family(pid) - {pid}:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(one, number)
-
-
-def file_state(path: str) -> list[int]:
-    """Return time of change and size of a file; nothing when it is gone."""
-    try:
-        state = Path(path).stat()
-    except OSError:
-        return []
-    return [state.st_mtime_ns, state.st_size]

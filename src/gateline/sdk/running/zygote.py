@@ -28,8 +28,9 @@ from typing import Any
 from gateline.sdk.client import Client
 from gateline.sdk.execution import carry_out, draw
 from gateline.sdk.fingerprint import environment_digest
+from gateline.sdk.loading import file_state
 from gateline.sdk.project import Project
-from gateline.sdk.running.processes import MESSAGE_BYTES_MAX, children, file_state, send
+from gateline.sdk.running.processes import MESSAGE_BYTES_MAX, children, send
 
 STEP_PATIENCE_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
