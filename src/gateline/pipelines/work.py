@@ -75,10 +75,12 @@ class Desk:
                 tx.session.flush()
                 tx.record("pipeline.run.started", run_id, {"project": run.project, "runner": runner.name, "nodes": len(plan["nodes"])})
                 unknown = self.settling.settle(tx, run, {})
-            elif self.settling.drawn(tx.session, run_id).plan.as_dict() == plan:
-                unknown = set()
-            else:
+            elif tx.session.get(PlanRow, run_id) is None:
+                raise Conflict(f"Run {run_id} is {run.state}; no plan is wanted any more.", next_step="Ask for other work.")
+            elif self.settling.drawn(tx.session, run_id).plan.as_dict() != plan:
                 raise Conflict(f"Run {run_id} has another plan.", next_step="Another runner has drawn it; ask for work again.")
+            else:
+                unknown = set()
             work = Work() if unknown else self._next(tx, runner)
         return self._look(actor, run_id, unknown, runner) if unknown else work
 

@@ -216,6 +216,16 @@ def test_a_queued_run_is_cancelled_at_once_and_a_running_one_when_its_steps_have
     assert set(hand.states(run_id).values()) == {"cancelled"}
 
 
+def test_a_plan_that_comes_after_the_run_was_cancelled_is_refused(hand: Hand, pipelines: Pipelines) -> None:
+    """The runner drew it in vain, and asks for other work."""
+    run = pipelines.request(WORKER, "train", {})
+    hand.desk.claim(WORKER, runner())
+    pipelines.cancel(WORKER, run.id)
+    with pytest.raises(Conflict, match="is cancelled; no plan is wanted"):
+        hand.desk.draw(WORKER, run.id, runner(), CHAIN, {}, ENVIRONMENT)
+    assert hand.run(run.id).steps == ()
+
+
 def test_a_result_handed_in_while_the_run_is_being_cancelled_is_kept(hand: Hand, pipelines: Pipelines) -> None:
     """It was computed; the next run may reuse it."""
     run_id, work = hand.start(CHAIN)

@@ -114,6 +114,7 @@ class _Running:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateline.sdk.running.zygote", str(theirs.fileno()), str(project.folder), url],
                 pass_fds=[theirs.fileno(), *keep], env=variables, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), cwd=project.folder,
+                process_group=0,  # Ctrl-C reaches the runner alone, which decides
             )  # fmt: skip
         self._socket = ours
         self._children: dict[int, Child] = {}
@@ -123,6 +124,7 @@ class _Running:
         self._reader = threading.Thread(target=self._read, name="gateline-zygote", daemon=True)
         self._reader.start()
         self.tried = False
+        hello: dict[str, Any]
         try:
             hello = self._hello.get(timeout=_START_SECONDS_MAX)
         except queue.Empty:

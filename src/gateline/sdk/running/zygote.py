@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import io
 import json
 import os
 import re
@@ -90,7 +91,6 @@ class Zygote:
         awake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole foreground group; the runner decides
         with selectors.DefaultSelector() as selector:
             selector.register(self._control, selectors.EVENT_READ)
             selector.register(awake, selectors.EVENT_READ)
@@ -180,7 +180,8 @@ def perform(job: int, result: int, client: Client, project: Project) -> None:
     """Do the job that can be read from one file, and write to another how it went."""
     with os.fdopen(job, "rb") as file:
         wanted = json.load(file)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     found = draw(project, wanted["draw"]) if "draw" in wanted else carry_out(client, project, wanted["step"])
     with contextlib.suppress(Exception):
         sys.stdout.flush()
