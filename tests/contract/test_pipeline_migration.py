@@ -13,7 +13,7 @@ from gateline.ledger import Ledger, SigningKey
 from gateline.pipelines import Artifact, Pipelines, RunState, StepState
 from tests.support.pipelines import WORKER, runner
 
-RUN = "INSERT INTO pipeline_run VALUES (:id, 'train', :state, '{\"rounds\":3}', 'By hand.', 'owner', 5, :id, :lease, 0, '{\"verdict\":\"pass\"}', '')"
+RUN = "INSERT INTO pipeline_run VALUES (:id, 'train', :state, :parameters, 'By hand.', 'owner', 5, :id, :lease, 0, :result, '')"
 STEP = "INSERT INTO step_run VALUES (:run_id, :name, :state, :key, 2, 6, 7, :kind, :sha256, 11, '')"
 
 
@@ -27,7 +27,8 @@ def pipelines(unmigrated_records, clock, home):
         command.upgrade(config, "0006")
     with unmigrated_records.engine.begin() as connection:
         for run_id, state, lease in (("done", "succeeded", ""), ("open", "running", "r0")):
-            connection.execute(text(RUN), {"id": run_id, "state": state, "lease": lease})
+            json = {"parameters": '{"rounds":3}', "result": '{"verdict":"pass"}'}
+            connection.execute(text(RUN), {"id": run_id, "state": state, "lease": lease, **json})
             step = {"run_id": run_id, "name": "fit", "key": "k" * 64, "kind": "json", "sha256": "a" * 64}
             connection.execute(text(STEP), {**step, "state": "succeeded"})
             connection.execute(text(STEP), {**step, "name": "judge", "state": "failed", "kind": "", "sha256": ""})
