@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     )
     from gateline.kernel.errors import GatelineError
     from gateline.sdk.client import Client
-    from gateline.sdk.drawing import each
     from gateline.sdk.execution import context
     from gateline.sdk.local import Local
     from gateline.sdk.pipeline import Pipeline, Step, pipeline, step
     from gateline.sdk.references import Dataset, Metrics, Model
+    from gateline.sdk.results import each
     from gateline.sdk.tracking import tracked_run
 
 __all__ = [
@@ -96,10 +96,10 @@ _HOMES = {
     ),
     "gateline.kernel.errors": ("GatelineError",),
     "gateline.sdk.client": ("Client",),
-    "gateline.sdk.drawing": ("each",),
     "gateline.sdk.execution": ("context",),
     "gateline.sdk.pipeline": ("Pipeline", "Step", "pipeline", "step"),
     "gateline.sdk.references": ("Dataset", "Metrics", "Model"),
+    "gateline.sdk.results": ("each",),
     "gateline.sdk.tracking": ("tracked_run",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

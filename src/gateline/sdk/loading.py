@@ -11,7 +11,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateline.kernel.canonical import sha256_bytes
 from gateline.kernel.errors import InvalidInput, NotFound
@@ -36,8 +36,12 @@ class ProjectLoader(importlib.machinery.SourceFileLoader):
         path = self.get_filename(fullname)
         source = self.get_data(path)
         self.source_sha256 = sha256_bytes(source)
+        _loaders[fullname] = self
         code: CodeType = self.source_to_code(source, path)
         return code
+
+
+_loaders: dict[str, ProjectLoader] = {}  # asking every module of the process would wake those that load lazily
 
 
 class ProjectFinder(importlib.abc.MetaPathFinder):
@@ -72,13 +76,13 @@ def load_module(folder: Path, name: str) -> ModuleType:
 
     Raises:
         NotFound: the project has no such module.
-        InvalidInput: the file is no valid Python, imports what is not there, or is named like a module of Python itself.
+        InvalidInput: the file is no valid Python, imports what is not there, or is named like a module of Python or Gateline.
     """
     top = name.partition(".")[0]
     if not all(part.isidentifier() for part in name.split(".")) or not _exists(folder, name):
         raise NotFound(f"The project in {folder} has no file {name.replace('.', '/')}.py.")
-    if top in sys.stdlib_module_names:
-        raise InvalidInput(f"{folder / top} is named like a module of Python's standard library.", next_step="Rename it.")
+    if top in sys.stdlib_module_names or top == "gateline":
+        raise InvalidInput(f"{folder / top} is named like a module of Python or Gateline itself.", next_step="Rename it.")
     _make_first(folder)
     try:
         return importlib.import_module(name)  # noqa: TID251 - the user's code, named at run time
@@ -93,8 +97,8 @@ def load_module(folder: Path, name: str) -> ModuleType:
 
 def loaded_sources() -> dict[Path, str]:
     """Return file and digest of the source of each project module that this process has loaded."""
-    loaders: list[Any] = [getattr(getattr(one, "__spec__", None), "loader", None) for one in list(sys.modules.values())]
-    return {Path(one.path): one.source_sha256 for one in loaders if isinstance(one, ProjectLoader) and one.source_sha256}
+    kept = [(one, sys.modules.get(name)) for name, one in list(_loaders.items())]
+    return {Path(one.path): one.source_sha256 for one, module in kept if getattr(getattr(module, "__spec__", None), "loader", None) is one}
 
 
 def changed_sources() -> list[Path]:
@@ -122,8 +126,9 @@ def _make_first(folder: Path) -> None:
     sys.meta_path[:] = [ProjectFinder(folder), *others]
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    own = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()} - sys.stdlib_module_names
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name.partition(".")[0] in own and isinstance(file, str) and not Path(file).is_relative_to(folder):
+    own = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    own -= {*sys.stdlib_module_names, "gateline"}
+    for name in [one for one in sys.modules if one.partition(".")[0] in own]:
+        file = getattr(sys.modules[name], "__file__", None)
+        if isinstance(file, str) and not Path(file).is_relative_to(folder):
             del sys.modules[name]

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.names import valid_name
 from gateline.pipelines import PlanNode, items_of
-from gateline.sdk.drawing import Each, Graph, Node, Result, drawing
+from gateline.sdk.drawing import Graph, Node, drawing
 from gateline.sdk.options import step_options
 from gateline.sdk.outputs import outputs_of
+from gateline.sdk.results import Each, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateline.kernel.errors import InvalidInput, NotFound
+from gateline.pipelines import plan_mistakes
 from gateline.sdk.pipeline import pipeline, step
 from gateline.sdk.project import Project
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @step
@@ -88,3 +87,14 @@ def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None
         Project.load(tmp_path).pipeline("other")
     with pytest.raises(NotFound, match=r"no file steps\.py"):
         Project.load(tmp_path).pipeline("train")
+
+
+def test_the_pipeline_of_the_explanation_runs_and_has_a_plan(tmp_path: Path) -> None:
+    """As the page says."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "explanation" / "pipelines.md").read_text(encoding="utf-8")
+    (tmp_path / "gateline.toml").write_text('[project]\nname = "p"\n[pipelines]\ntrain = "explained_flows:train"\n')
+    (tmp_path / "explained_flows.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    train = Project.load(tmp_path).pipeline("train")
+    assert train.run(limit=5.0) == "released slope 2.0"
+    assert train.run(limit=0.1) is None
+    assert plan_mistakes(train.graph().plan()) == []
