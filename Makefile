@@ -1,7 +1,7 @@
 # Gateline. `make demo` shows the loop; `make test` runs every test. Everything is installed inside this folder (.tools/, .venv/).
 # Each recipe is one line of a tool in .venv, so that nothing depends on make.
 .DEFAULT_GOAL := help
-.PHONY: help demo environment test test-fast check format reference lock bench-features bench-tracking clean
+.PHONY: help demo environment test test-fast check format reference lock bench-features bench-pipelines bench-tracking clean
 .NOTPARALLEL:
 export PYTHON
 
@@ -44,6 +44,9 @@ reference: environment  ## write docs/reference from the code
 
 lock:  ## resolve requirements/*.txt again
 	@scripts/lock
+
+bench-pipelines: environment  ## what a step costs; QUICK=1 takes at most 4 minutes
+	.venv/bin/python bench/pipelines/run.py $(if $(QUICK),--quick)
 
 bench-features: environment  ## features beside Feast and hand-written Polars; QUICK=1 takes at most 4 minutes
 	.venv/bin/python bench/features/run.py $(if $(QUICK),--quick)

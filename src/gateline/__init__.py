@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from gateline.sdk.execution import context
     from gateline.sdk.local import Local
     from gateline.sdk.pipeline import Pipeline, Step, pipeline, step
+    from gateline.sdk.references import Dataset, Metrics, Model
+    from gateline.sdk.results import each
     from gateline.sdk.tracking import tracked_run
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Calendar",
     "CalendarView",
     "Client",
+    "Dataset",
     "Entity",
     "EventSource",
     "FeatureSet",
@@ -54,6 +57,8 @@ __all__ = [
     "Label",
     "LatestView",
     "LookupView",
+    "Metrics",
+    "Model",
     "OnDemandView",
     "OrdinalEncode",
     "Pipeline",
@@ -62,6 +67,7 @@ __all__ = [
     "Step",
     "WindowView",
     "context",
+    "each",
     "instant",
     "pipeline",
     "step",
@@ -92,6 +98,8 @@ _HOMES = {
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),
     "gateline.sdk.pipeline": ("Pipeline", "Step", "pipeline", "step"),
+    "gateline.sdk.references": ("Dataset", "Metrics", "Model"),
+    "gateline.sdk.results": ("each",),
     "gateline.sdk.tracking": ("tracked_run",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
-
 from gateline.access import Access
 from gateline.adapters.mlflow import EmbeddedMlflow
 from gateline.data import Checkpoints, Contracts, Datasets, ObjectStore, Reconstructions, Retention, Sources, Spool, Tables
@@ -50,8 +48,6 @@ if TYPE_CHECKING:
 
     from gateline.kernel.clock import Clock
     from gateline.kernel.settings import Settings
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +182,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("routes", serving.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
+        ("pipelines", pipelines.reconcile),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),

@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pipeline": ("pipeline:group", "Runs of pipelines."),
     "principal": ("access:principal_group", "People and services that may use Gateline."),
     "rollout": ("rollout:group", "Releases, canaries, probation and rollback."),
-    "run": ("pipeline:run", "Run a pipeline of the project here, recorded."),
+    "run": ("pipeline:run", "Run a pipeline of the project here, recorded; follow and stop runs."),
     "runner": ("pipeline:runner", "Execute queued runs of the project until stopped."),
     "status": ("status:status", "Say what runs and how much it holds."),
     "token": ("access:token_group", "API tokens of principals."),

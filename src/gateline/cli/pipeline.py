@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import signal
 import threading
 from pathlib import Path
@@ -12,67 +10,93 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateline.cli.following import Teller, follow, follow_output, story
 from gateline.cli.output import ExitCode, client, emit, progress, table
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateline.sdk.client import Client
     from gateline.sdk.project import Project
 
-_POLL_SECONDS = 0.2
 _PROJECT = click.option("--project", default=".", show_default=True, type=click.Path(file_okay=False), help="The project folder.")
+_CPUS = click.option("--cpus", type=click.FloatRange(min=0.1), help="Processors that steps may take together. [default: all]")
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-@click.command()
+class _RunGroup(click.Group):
+    """A group whose first verb may be left out: what is no verb is the name of a pipeline."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `start` before the name of a pipeline."""
+        if args and args[0] not in self.commands and args[0] not in {"--help", "-h"}:
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_RunGroup)
+def run() -> None:
+    """Run a pipeline of the project here, recorded: `gateline run PIPELINE [NAME=VALUE…]`; look at runs and stop them."""
+
+
+@run.command()
 @click.argument("pipeline")
 @click.argument("parameters", nargs=-1)
 @_PROJECT
+@_CPUS
+@click.option("--follow/--no-follow", "following", default=True, help="Execute it here and tell how it goes, or leave it to a runner.")
+@click.option("--inline", is_flag=True, help="Run every step in this process, one after the other: for a debugger.")
+@click.option("--dry-run", is_flag=True, help="Say what would run and what would be reused; record nothing.")
+@click.option("--priority", type=click.IntRange(-1000, 1000), default=0, show_default=True, help="Greater ones are worked on first.")
 @click.pass_context
-def run(ctx: click.Context, pipeline: str, parameters: tuple[str, ...], project: str) -> None:
-    """Run PIPELINE of the project here, recorded. PARAMETERS are name=value, the value JSON or text.
+def start(
+    ctx: click.Context, pipeline: str, parameters: tuple[str, ...], project: str, cpus: float | None, following: bool, inline: bool,
+    dry_run: bool, priority: int,
+) -> None:  # fmt: skip
+    """Run PIPELINE of the project. PARAMETERS are name=value, the value JSON or text.
 
-    Exit status 3 when the pipeline's gates failed, 4 when they were inconclusive.
+    Ctrl-C cancels the run. Exit status 3 when the pipeline's gates failed, 4 when they were inconclusive or a step waits for approval.
     """
-    loaded, api, runner = _project(project), client(ctx), _name()
-    loaded.pipeline(pipeline).graph(**_arguments(parameters))
-    requested = api.post(f"/pipelines/{pipeline}/runs", json={"parameters": _arguments(parameters), "reason": "By hand."})
+    loaded, api, given = _project(project), client(ctx), _arguments(parameters)
+    if pipeline not in loaded.settings.get("pipelines", {}):
+        loaded.pipeline(pipeline)
+    if dry_run:
+        return _preview(ctx, api, loaded, pipeline, given)
+    body = {"parameters": given, "reason": "By hand.", "project": loaded.name, "priority": priority}
+    requested = api.post(f"/pipelines/{pipeline}/runs", json=body)
     progress(f"Run {requested['id']} is queued.")
-    finished = None
-    while finished is None:
-        claimed = _claim(api, runner)
-        if claimed is None:
-            state = api.get(f"/pipeline-runs/{requested['id']}")
-            finished = state if state["state"] in {"succeeded", "failed"} else None
-            threading.Event().wait(_POLL_SECONDS)
-        else:
-            closed = _execute(api, loaded, claimed, runner)
-            finished = closed if closed["id"] == requested["id"] else None
-    emit(ctx, finished, _story(finished))
-    if finished["state"] == "failed":
-        ctx.exit(ExitCode.ERROR)
-    verdict = finished["result"].get("verdict")
-    ctx.exit({"fail": ExitCode.GATE_FAILED, "inconclusive": ExitCode.PENDING}.get(verdict, ExitCode.PASS))
+    if not following:
+        return emit(ctx, requested, f"{requested['id']}\nFollow it with: gateline run follow {requested['id']}")
+    return _work(ctx, api, loaded, requested["id"], cpus=cpus, inline=inline)
+
+
+@run.command()
+@click.argument("run_id")
+@_PROJECT
+@_CPUS
+@click.option("--inline", is_flag=True, help="Run every step in this process, one after the other: for a debugger.")
+@click.pass_context
+def resume(ctx: click.Context, run_id: str, project: str, cpus: float | None, inline: bool) -> None:
+    """Go on with a run whose runner is gone, at its first unfinished step."""
+    _work(ctx, client(ctx), _project(project), run_id, cpus=cpus, inline=inline)
 
 
 @click.command()
 @_PROJECT
+@_CPUS
 @click.pass_context
-def runner(ctx: click.Context, project: str) -> None:
-    """Execute queued runs of the project until it is stopped."""
-    loaded, api, name = _project(project), client(ctx), _name()
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    progress(f"Runner {name} waits for runs of project '{loaded.name}'.")
-    for pipeline in loaded.settings.get("pipelines", {}):
-        loaded.pipeline(pipeline)  # so that a broken project fails now, and the first run starts sooner
-    while not stopping.is_set():
-        claimed = _claim(api, name)
-        if claimed is None:
-            stopping.wait(_POLL_SECONDS)
-        else:
-            closed = _execute(api, loaded, claimed, name)
-            progress(_story(closed))
+def runner(ctx: click.Context, project: str, cpus: float | None) -> None:
+    """Execute queued runs of the project until it is stopped; steps under way are given back then."""
+    from gateline.sdk.running import Runner
+
+    loaded, teller = _project(project), Teller()
+    working = Runner(client(ctx), loaded, cpus=cpus, tell=teller.event)
+    for number in _STOPS:
+        signal.signal(number, lambda *_: working.stop())
+    working.warm()  # so that a broken project fails now, and the first run starts sooner
+    progress(f"Runner {working.name} waits for runs of project '{loaded.name}'.")
+    working.run()
 
 
 @click.group()
@@ -81,44 +105,180 @@ def group() -> None:
 
 
 @group.command("list")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.pass_context
-def list_runs(ctx: click.Context) -> None:
+def list_runs(ctx: click.Context, limit: int) -> None:
     """List the newest runs."""
-    found = client(ctx).get("/pipeline-runs")
+    found = client(ctx).get("/pipeline-runs", params={"limit": limit})
     emit(ctx, found, table(found, ("id", "pipeline", "state", "requested_by", "reason")))
 
 
 @group.command()
 @click.argument("run_id")
+@click.option("--follow", "following", is_flag=True, help="Wait, and tell how it goes, until it is over.")
 @click.pass_context
-def show(ctx: click.Context, run_id: str) -> None:
+def show(ctx: click.Context, run_id: str, following: bool) -> None:
     """Show a run with its steps. Exit status 4 while it is not over."""
-    found = client(ctx).get(f"/pipeline-runs/{run_id}")
-    emit(ctx, found, _story(found))
-    if found["state"] in {"queued", "running"}:
+    api = client(ctx)
+    found = follow(api, run_id, Teller(), stop=lambda _: False) if following else api.get(f"/pipeline-runs/{run_id}")
+    emit(ctx, found, story(found))
+    if not found["over"]:
         ctx.exit(ExitCode.PENDING)
+
+
+@group.command()
+@click.argument("run_id")
+@click.pass_context
+def cancel(ctx: click.Context, run_id: str) -> None:
+    """Cancel a run: what has not begun never will, what runs is stopped within seconds."""
+    found = client(ctx).post(f"/pipeline-runs/{run_id}/cancel")
+    emit(ctx, found, story(found))
+
+
+@group.command()
+@click.argument("run_id")
+@click.pass_context
+def retry(ctx: click.Context, run_id: str) -> None:
+    """Queue a run with the same parameters; steps whose code and inputs are as they were are reused."""
+    found = client(ctx).post(f"/pipeline-runs/{run_id}/retry")
+    emit(ctx, found, f"{found['id']}\nExecute it here with: gateline run resume {found['id']}")
+
+
+@group.command()
+@click.argument("run_id")
+@click.argument("step")
+@click.pass_context
+def approve(ctx: click.Context, run_id: str, step: str) -> None:
+    """Let STEP of a run go on, which waits for approval; whoever asked for the run cannot."""
+    found = client(ctx).post(f"/pipeline-runs/{run_id}/steps/{step}/approve")
+    emit(ctx, found, story(found))
+
+
+@group.command()
+@click.argument("run_id")
+@click.argument("step", required=False)
+@click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Which item of a mapped step.")
+@click.option("--follow", "following", is_flag=True, help="Wait for more, until the step is over.")
+@click.pass_context
+def logs(ctx: click.Context, run_id: str, step: str | None, index: int, following: bool) -> None:
+    """Write what STEP of a run has written, or each step in turn."""
+    api = client(ctx)
+    if step:
+        return follow_output(api, run_id, step, index, wait=following)
+    for one in api.get(f"/pipeline-runs/{run_id}")["steps"]:
+        if one["attempts"]:
+            progress(f"[{one['name']}]")
+            follow_output(api, run_id, one["node"], one["index"], wait=following)
+    return None
+
+
+@group.command()
+@click.argument("run_id")
+@click.pass_context
+def attempts(ctx: click.Context, run_id: str) -> None:
+    """List every attempt at the steps of a run: who made it, how it ended, what it used."""
+    found = client(ctx).get(f"/pipeline-runs/{run_id}/attempts")
+    rows = [{**one, "memory": one["peak_memory_bytes"] and f"{one['peak_memory_bytes'] >> 20} MiB"} for one in found]
+    emit(ctx, found, table(rows, ("node", "index", "attempt", "runner", "outcome", "cpu_seconds", "memory", "detail")))
+
+
+for _name, _verb in (("show", show), ("cancel", cancel), ("logs", logs), ("list", list_runs), ("retry", retry)):
+    run.add_command(_verb, _name)
+
+
+@run.command("follow")
+@click.argument("run_id")
+@click.pass_context
+def follow_run(ctx: click.Context, run_id: str) -> None:
+    """Tell how a run goes that others execute, until it is over."""
+    found = follow(client(ctx), run_id, Teller(), stop=lambda _: False)
+    emit(ctx, found, story(found))
+    _leave(ctx, found)
+
+
+def _work(ctx: click.Context, api: Client, project: Project, run_id: str, *, cpus: float | None, inline: bool) -> None:
+    """Execute a run here until it is over, and answer with it."""
+    from gateline.sdk.running import Runner, run_inline
+    from gateline.sdk.running.desk import unique_name
+
+    teller = Teller()
+    if inline:
+        run_inline(api, project, run_id, name=unique_name(), tell=teller.event)
+        found = api.get(f"/pipeline-runs/{run_id}")
+    else:
+        working = Runner(api, project, run_id=run_id, cpus=cpus, tell=teller.event)
+        with _stopping(working.stop, lambda: _cancel(api, run_id)):
+            working.run(lambda: _is_done(api, run_id, teller))
+        found = api.get(f"/pipeline-runs/{run_id}")
+        teller.show({**found, "over": True})
+    emit(ctx, found, story(found))
+    _leave(ctx, found)
+
+
+def _is_done(api: Client, run_id: str, teller: Teller) -> bool:
+    found = api.get(f"/pipeline-runs/{run_id}")
+    teller.show(found)
+    return bool(found["over"]) or found["state"] == "waiting"
+
+
+def _cancel(api: Client, run_id: str) -> None:
+    progress(f"Cancelling run {run_id} … Ctrl-C again leaves at once.")
+    threading.Thread(target=lambda: api.post(f"/pipeline-runs/{run_id}/cancel"), daemon=True).start()
+
+
+class _stopping:  # noqa: N801 - used like a function
+    """While the block runs, Ctrl-C cancels, and a second one or SIGTERM stops the runner."""
+
+    def __init__(self, stop: Callable[[], None], cancel: Callable[[], None]) -> None:
+        self._stop = stop
+        self._cancel = cancel
+        self._before: dict[int, Any] = {}
+        self._asked = False
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._handle) for number in _STOPS}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: Any) -> None:
+        if number == signal.SIGINT and not self._asked:
+            self._asked = True
+            self._cancel()
+        else:
+            self._stop()
+
+
+def _preview(ctx: click.Context, api: Client, project: Project, pipeline: str, given: dict[str, Any]) -> None:
+    """Say what a run would do."""
+    from gateline.sdk.execution import draw
+
+    drawn = draw(project, {"pipeline": pipeline, "parameters": given})
+    if "failure" in drawn:
+        raise InvalidInput(drawn["failure"])
+    found = api.post("/pipeline-plans/preview", json=drawn)
+    emit(ctx, found, table([{"step": name, "would": verb} for name, verb in found.items()], ("step", "would")))
+
+
+def _leave(ctx: click.Context, found: dict[str, Any]) -> None:
+    """End with the status that says how the run ended."""
+    if found["state"] == "waiting":
+        waiting = ", ".join(step["name"] for step in found["steps"] if step["state"] == "waiting")
+        progress(f"The run waits for approval, with {waiting}. Approve with: gateline pipeline approve {found['id']} STEP")
+        ctx.exit(ExitCode.PENDING)
+    if not found["over"]:
+        progress(f"The run is not over. Go on with: gateline run resume {found['id']}")
+        ctx.exit(ExitCode.PENDING)
+    if found["state"] != "succeeded":
+        ctx.exit(ExitCode.INTERRUPTED if found["state"] == "cancelled" else ExitCode.ERROR)
+    ctx.exit({"fail": ExitCode.GATE_FAILED, "inconclusive": ExitCode.PENDING}.get(found["result"].get("verdict"), ExitCode.PASS))
 
 
 def _project(folder: str) -> Project:
     from gateline.sdk.project import Project
 
     return Project.load(Path(folder))
-
-
-def _name() -> str:
-    """Return a name for this process that no other has."""
-    return f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(3)}"
-
-
-def _claim(api: Client, runner: str) -> dict[str, Any] | None:
-    claimed: dict[str, Any] | None = api.post("/pipeline-runs/claim", json={"runner": runner})["run"]
-    return claimed
-
-
-def _execute(api: Client, project: Project, claimed: dict[str, Any], runner: str) -> dict[str, Any]:
-    from gateline.sdk.execution import Execution
-
-    return Execution(api, project, claimed, runner).execute()
 
 
 def _arguments(parameters: tuple[str, ...]) -> dict[str, Any]:
@@ -133,15 +293,3 @@ def _arguments(parameters: tuple[str, ...]) -> dict[str, Any]:
         except json.JSONDecodeError:
             found[name] = value
     return found
-
-
-def _story(found: dict[str, Any]) -> str:
-    """Return a run in words: each step with its time, or the run it was reused from."""
-    lines = [f"{found['pipeline']} {found['id']}: {found['state']} {found['failure']}".rstrip()]
-    for step in found["steps"]:
-        seconds = ((step["ended_at"] or step["started_at"]) - step["started_at"]) / 1e6
-        how = f"reused from {step['reused_from']}" if step["reused_from"] else f"{seconds:.2f} s"
-        lines.append(f"  {step['name']:<20} {step['state']:<10} {how}")
-    if found["result"]:
-        lines.append(json.dumps(found["result"], indent=2, ensure_ascii=False))
-    return "\n".join(lines)

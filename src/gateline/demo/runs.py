@@ -31,22 +31,22 @@ def await_run(stage: Stage, run_id: str) -> dict[str, Any]:
 
     def finished() -> dict[str, Any] | None:
         run: dict[str, Any] = stage.client("developer").get(f"/pipeline-runs/{run_id}")
-        return run if run["state"] in {"succeeded", "failed"} else None
+        return run if run["over"] else None
 
     run = wait_for(f"pipeline run {run_id}", finished, seconds=RUN_SECONDS_MAX, children=stage.children, pause=0.1)
-    if run["state"] == "failed":
-        raise StepFailed(f"Pipeline run {run_id} failed: {run['failure']}")
+    if run["state"] != "succeeded":
+        raise StepFailed(f"Pipeline run {run_id} {run['state']}: {run['failure']}")
     return run
 
 
 def step_words(run: dict[str, Any]) -> str:
     """Return the steps of a run with their seconds, reused ones named as such."""
     words = []
-    for one in sorted(run["steps"], key=lambda step: step["started_at"]):
+    for one in run["steps"]:
         if one["reused_from"]:
             words.append(f"{one['name']} reused")
         else:
-            words.append(f"{one['name']} {((one['ended_at'] or one['started_at']) - one['started_at']) / SECOND:.1f} s")
+            words.append(f"{one['name']} {(one['ended_at'] - one['started_at']) / SECOND:.1f} s")
     return ", ".join(words)
 
 

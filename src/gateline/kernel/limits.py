@@ -18,3 +18,8 @@ TEXT_LENGTH_MAX = 10_000
 PAGE_ROWS_MAX = 1_000
 DEFINITIONS_CACHED = 256
 """Definitions of features that each cache in memory holds."""
+PLAN_NODES_MAX = 1_000
+PLAN_BYTES_MAX = 8 << 20
+MAP_ITEMS_MAX = 10_000
+VALUE_BYTES_MAX = 1 << 20
+VALUE_DEPTH_MAX = 64

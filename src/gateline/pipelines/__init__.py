@@ -1,6 +1,44 @@
-"""Runs of pipelines: the queue, the steps, the content-addressed cache, and what makes retraining start by itself."""
+"""Runs of pipelines: the queue, the steps, the content-addressed cache, and what makes retraining start by itself.
 
-from gateline.pipelines.model import Artifact, PipelineRun, Retraining, RunState, StepRun
-from gateline.pipelines.service import ALERT_KINDS, Pipelines
+What the SDK shares with the server, the plan of a run, loads nothing heavy; the service, and with it the database, comes when it is used.
+"""
 
-__all__ = ["ALERT_KINDS", "Artifact", "PipelineRun", "Pipelines", "Retraining", "RunState", "StepRun"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gateline.pipelines.keys import key_argument, step_key
+from gateline.pipelines.model import Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
+from gateline.pipelines.plan import (
+    ArtifactKind,
+    Plan,
+    PlanNode,
+    StepOptions,
+    StepOutput,
+    decision,
+    fill,
+    items_of,
+    references,
+)  # fmt: skip
+from gateline.pipelines.plan_rules import option_mistakes, plan_from_dict, plan_mistakes
+from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work
+from gateline.pipelines.values import plain_value
+
+if TYPE_CHECKING:
+    from gateline.pipelines.service import ALERT_KINDS, Pipelines
+
+__all__ = [
+    "ALERT_KINDS", "Artifact", "ArtifactKind", "Held", "Outcome", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining",
+    "RunState", "Runner", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Work", "decision", "fill",
+    "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references", "step_key",
+]  # fmt: skip
+
+_HOMES = {"ALERT_KINDS": "service", "Pipelines": "service"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the service when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gateline.pipelines' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"gateline.pipelines.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Use cases of pipelines: ask for a run, execute its steps under a lease, reuse what was computed, retrain on alerts."""
+"""Use cases of pipelines: ask for a run, follow it, cancel it, retrain on alerts. What runners do is in `work`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from gateline.kernel.clock import SECOND, iso
-from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
+from gateline.kernel.clock import iso
+from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.ids import new_id
 from gateline.kernel.names import valid_name
+from gateline.kernel.passes import step_each
 from gateline.pipelines import store
-from gateline.pipelines.model import PipelineRun, Retraining, RunState, StepRun
-from gateline.pipelines.rules import decide_start, may_claim
-from gateline.pipelines.store import PipelineRunRow, RetrainingRow, StepRunRow
+from gateline.pipelines.model import OPEN_RUNS, PipelineRun, Retraining, RunState, StepAttempt, StepState
+from gateline.pipelines.plan_rules import plan_from_dict
+from gateline.pipelines.rules import decide_start
+from gateline.pipelines.settling import close_run
+from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, RetrainingRow, StepRunRow
+from gateline.pipelines.work import Desk, locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from gateline.ledger import Ledger, Transaction
 
 ALERT_KINDS = ("monitoring.alert.opened", "monitoring.alert.repeated")
-_LEASE_SECONDS = 30
 _SYSTEM = "gateline"
 
 
@@ -33,19 +36,36 @@ class Pipelines:
     Args:
         ledger: Writes each change.
         objects: Holds what steps return.
+
+    Attributes:
+        desk: Where runners get work and hand it in.
     """
 
     def __init__(self, ledger: Ledger, objects: ObjectStore) -> None:
         self._ledger = ledger
         self._objects = objects
+        self.desk = Desk(ledger, objects)
 
     def request(
-        self, actor: Principal, pipeline: str, parameters: Mapping[str, Any], *, reason: str = "", request_key: str = ""
-    ) -> PipelineRun:
-        """Queue a run. The same `request_key` again returns the run it named before."""
+        self, actor: Principal, pipeline: str, parameters: Mapping[str, Any], *, reason: str = "", request_key: str = "",
+        project: str = "", priority: int = 0,
+    ) -> PipelineRun:  # fmt: skip
+        """Queue a run. The same `request_key` again returns the run it named before.
+
+        Args:
+            actor: Who asks.
+            pipeline: Name of the pipeline; a runner of a project that declares it draws the run.
+            parameters: JSON-able arguments.
+            reason: Why, in words.
+            request_key: Makes the request idempotent.
+            project: Only runners of this project; empty: of any.
+            priority: Runs with a greater one are worked on first.
+        """
         valid_name("pipeline", pipeline)
         with self._ledger.transaction(actor.name) as tx:
-            return store.to_run(tx.session, _queue(tx, pipeline, dict(parameters), reason, request_key))
+            row = _queue(tx, pipeline, dict(parameters), reason, request_key)
+            row.project, row.priority = row.project or project, row.priority or priority
+            return store.to_run(row)
 
     def get(self, run_id: str) -> PipelineRun:
         """Return a run with its steps."""
@@ -53,79 +73,104 @@ class Pipelines:
             row = session.get(PipelineRunRow, run_id)
             if row is None:
                 raise NotFound(f"There is no pipeline run '{run_id}'.", next_step="List them with: gateline pipeline list")
-            return store.to_run(session, row)
+            return store.to_run(row, store.steps_of(session, run_id))
 
-    def list(self, *, limit: int = 50) -> list[PipelineRun]:
-        """Return the newest runs, newest first."""
+    def newest(self, *, limit: int = 50) -> list[PipelineRun]:
+        """Return the newest runs, newest first, without their steps."""
         with self._ledger.records.read() as session:
             rows = session.scalars(select(PipelineRunRow).order_by(PipelineRunRow.requested_at.desc()).limit(limit)).all()
-            return [store.to_run(session, row) for row in rows]
+            return [store.to_run(row) for row in rows]
 
-    def claim(self, actor: Principal, runner: str) -> PipelineRun | None:
-        """Give the runner the oldest run that waits or whose runner is gone, under a lease of 30 seconds."""
+    def attempts(self, run_id: str) -> list[StepAttempt]:
+        """Return every attempt at the steps of a run, oldest first."""
         with self._ledger.records.read() as session:
-            if session.scalar(_claimable().limit(1)) is None:
-                return None
-        with self._ledger.transaction(actor.name) as tx:
-            for row in tx.session.scalars(_claimable().with_for_update(skip_locked=True)).all():
-                if may_claim(RunState(row.state), row.lease_until, tx.now):
-                    taken_over = row.lease_owner
-                    row.state, row.lease_owner = RunState.RUNNING, runner
-                    row.lease_until = tx.now + _LEASE_SECONDS * SECOND
-                    tx.record("pipeline.run.claimed", row.id, {"runner": runner, "taken_over_from": taken_over})
-                    return store.to_run(tx.session, row)
-        return None
+            query = select(AttemptRow).where(AttemptRow.run_id == run_id)
+            return [store.to_attempt(row) for row in session.scalars(query.order_by(AttemptRow.started_at, AttemptRow.attempt))]
 
-    def heartbeat(self, run_id: str, runner: str) -> None:
-        """Prolong the runner's lease; refused when another runner has taken the run over."""
-        with self._ledger.records.write() as session:
-            row = _owned(session.get(PipelineRunRow, run_id), run_id, runner)
-            row.lease_until = self._ledger.clock.now() + _LEASE_SECONDS * SECOND
-
-    def start_step(self, actor: Principal, run_id: str, runner: str, name: str, key: str) -> StepRun:
-        """Begin a step. When a step with the same key succeeded before and its artifact is whole, it is reused at once."""
+    def plan(self, run_id: str) -> dict[str, Any]:
+        """Return the plan of a run; empty before a runner has drawn it."""
         with self._ledger.records.read() as session:
-            earlier = store.finished_step(session, key)
-        reusable = earlier is not None and self._is_whole(earlier.artifact_sha256)
-        with self._ledger.transaction(actor.name) as tx:
-            _owned(tx.session.get(PipelineRunRow, run_id), run_id, runner)
-            row = tx.session.get(StepRunRow, (run_id, name))
-            attempt = 1 if row is None else row.attempt + 1
-            fresh = StepRunRow(run_id=run_id, name=name, state=RunState.RUNNING, key=key, attempt=attempt, started_at=tx.now)
-            if earlier is not None and reusable:
-                fresh.state, fresh.ended_at = RunState.SUCCEEDED, tx.now
-                fresh.artifact_kind, fresh.artifact_sha256, fresh.artifact_bytes = (
-                    earlier.artifact_kind, earlier.artifact_sha256, earlier.artifact_bytes,
-                )  # fmt: skip
-                fresh.reused_from = "" if earlier.run_id == run_id else earlier.run_id
-                tx.record("pipeline.step.reused", f"{run_id}/{name}", {"key": key, "from": earlier.run_id})
-            return store.to_step(tx.session.merge(fresh))
+            row = session.get(PlanRow, run_id)
+            return {} if row is None else row.plan
 
-    def finish_step(self, actor: Principal, run_id: str, runner: str, name: str, *, kind: str, sha256: str) -> StepRun:
-        """Record what a step returned; its bytes must be in the object store already."""
-        size_bytes = self._objects.path(sha256).stat().st_size
-        with self._ledger.transaction(actor.name) as tx:
-            _owned(tx.session.get(PipelineRunRow, run_id), run_id, runner)
-            row = tx.session.get(StepRunRow, (run_id, name))
-            if row is None:
-                raise NotFound(f"The step '{name}' of run {run_id} was never started.")
-            row.state, row.ended_at = RunState.SUCCEEDED, tx.now
-            row.artifact_kind, row.artifact_sha256, row.artifact_bytes = kind, sha256, size_bytes
-            tx.record("pipeline.step.finished", f"{run_id}/{name}", {"key": row.key, "sha256": sha256})
-            return store.to_step(row)
+    def preview(self, plan: dict[str, Any], codes: dict[str, str], environment: str) -> dict[str, str]:
+        """Say for each node of a plan what a run would do now: `reuse`, `run`, `skip`, `fail`, or `unknown` before earlier ones ran."""
+        with self._ledger.records.read() as session:
+            return self.desk.settling.preview(session, plan_from_dict(plan), codes, environment)
 
-    def finish(self, actor: Principal, run_id: str, runner: str, *, result: Mapping[str, Any], failure: str = "") -> PipelineRun:
-        """Close a run: succeeded with a result, or failed with the reason. Sends `pipeline.run.finished`."""
+    def output(self, run_id: str, node: str, index: int, *, offset: int = 0) -> dict[str, Any]:
+        """Return what the newest attempt at a step has written, from a position on.
+
+        Returns:
+            `attempt`; `text`; `offset`, the position after it, to ask from next; `over`, whether nothing will follow.
+        """
+        with self._ledger.records.read() as session:
+            query = select(AttemptRow).where(AttemptRow.run_id == run_id, AttemptRow.node == node, AttemptRow.index == index)
+            attempt = session.scalar(query.order_by(AttemptRow.attempt.desc()).limit(1))
+            if attempt is None:
+                return {"attempt": 0, "text": "", "offset": 0, "over": self.get(run_id).over}
+            if attempt.ended_at is None:
+                pieces = store.output_pieces(session, attempt)
+                text = "".join(piece.text[max(0, offset - piece.offset) :] for piece in pieces)
+                after = max([offset, *(piece.offset + len(piece.text) for piece in pieces)])
+                return {"attempt": attempt.attempt, "text": text, "offset": after, "over": False}
+        whole = b""
+        if attempt.log_sha256:
+            with self._objects.open_verified(attempt.log_sha256) as file:
+                whole = file.read()
+        text = whole.decode(errors="replace")
+        return {"attempt": attempt.attempt, "text": text[offset:], "offset": len(text), "over": True}
+
+    def cancel(self, actor: Principal, run_id: str) -> PipelineRun:
+        """Ask for a run to end: what has not begun never will, and the runners stop what runs. A run that is over stays as it is."""
         with self._ledger.transaction(actor.name) as tx:
-            row = _owned(tx.session.get(PipelineRunRow, run_id), run_id, runner)
-            row.state = RunState.FAILED if failure else RunState.SUCCEEDED
-            row.result, row.failure, row.lease_until = dict(result), failure, 0
-            for step in tx.session.scalars(select(StepRunRow).where(StepRunRow.run_id == run_id, StepRunRow.state == RunState.RUNNING)):
-                step.state, step.ended_at = RunState.FAILED, tx.now
-            summary = {"pipeline": row.pipeline, "state": row.state, "result": row.result, "failure": failure}
-            tx.record("pipeline.run.finished", run_id, summary)
-            tx.publish("pipeline.run.finished", {"run_id": run_id, **summary})
-            return store.to_run(tx.session, row)
+            row = locked(tx.session, run_id)
+            if row.state in OPEN_RUNS and row.cancelled_at is None:
+                row.cancelled_by, row.cancelled_at = tx.actor, tx.now
+                tx.record("pipeline.run.cancelled", run_id)
+                if row.state == RunState.QUEUED:
+                    close_run(tx, row, RunState.CANCELLED, {})
+                else:
+                    self.desk.settling.settle(tx, row, {})
+        return self.get(run_id)
+
+    def retry(self, actor: Principal, run_id: str) -> PipelineRun:
+        """Ask for a run with the parameters of another, drawn anew; steps whose code and inputs are as they were are reused."""
+        earlier = self.get(run_id)
+        return self.request(actor, earlier.pipeline, earlier.parameters, reason=f"Again after {run_id}.", project=earlier.project)
+
+    def approve(self, actor: Principal, run_id: str, node: str) -> PipelineRun:
+        """Let a step run that waits for approval.
+
+        Raises:
+            Conflict: it does not wait, or the actor asked for the run.
+        """
+        with self._ledger.transaction(actor.name) as tx:
+            row = locked(tx.session, run_id)
+            if node not in row.awaited.split(", "):
+                raise Conflict(f"Step '{node}' of run {run_id} waits for no approval.", next_step=f"See: gateline pipeline show {run_id}")
+            if row.requested_by == actor.name:
+                raise Conflict(f"'{actor.name}' asked for run {run_id}, and cannot approve its steps.", next_step="Ask somebody else.")
+            for step in tx.session.scalars(select(StepRunRow).where(StepRunRow.run_id == run_id, StepRunRow.node == node)):
+                step.approved_by = actor.name
+            tx.record("pipeline.step.approved", f"{run_id}/{node}")
+        self.desk.settle(run_id)
+        return self.get(run_id)
+
+    def reconcile(self) -> int:
+        """Make one pass: take steps from runners that are gone, and move on the runs that nobody moves. Returns how many changed."""
+        changed = self.desk.take_back()
+        busy = select(StepRunRow.run_id).where(
+            StepRunRow.run_id == PipelineRunRow.id, StepRunRow.state.in_([StepState.READY, StepState.RUNNING]), StepRunRow.index >= 0
+        )
+        with self._ledger.records.read() as session:
+            query = select(PipelineRunRow.id).where(PipelineRunRow.state == RunState.RUNNING, PipelineRunRow.awaited == "", ~busy.exists())
+            idle = {run_id: run_id for run_id in session.scalars(query)}
+        return changed + step_each(idle, self._move, what="pipeline run")
+
+    def _move(self, run_id: str) -> int:
+        self.desk.settle(run_id)
+        return 1
 
     def set_retraining(self, actor: Principal, plan: Retraining) -> Retraining:
         """Declare when alerts of an endpoint start a pipeline."""
@@ -158,18 +203,6 @@ class Pipelines:
             row.last_event_time, row.last_run_id = alert["window_end"], run.id
             tx.record("pipeline.retraining.started", alert["endpoint"], facts | {"run_id": run.id})
 
-    def _is_whole(self, sha256: str) -> bool:
-        """Return whether a stored artifact still has the bytes of its digest; a damaged one is computed again."""
-        try:
-            self._objects.verify(sha256)
-        except (IntegrityFailure, NotFound):
-            return False
-        return True
-
-
-def _claimable() -> Any:
-    return select(PipelineRunRow).where(PipelineRunRow.state.in_([RunState.QUEUED, RunState.RUNNING])).order_by(PipelineRunRow.requested_at)
-
 
 def _queue(tx: Transaction, pipeline: str, parameters: dict[str, Any], reason: str, request_key: str) -> PipelineRunRow:
     """Add a queued run, or return the one that the request key names already."""
@@ -191,15 +224,3 @@ def _queue(tx: Transaction, pipeline: str, parameters: dict[str, Any], reason: s
 def _is_unfinished(tx: Transaction, run_id: str) -> bool:
     row = tx.session.get(PipelineRunRow, run_id) if run_id else None
     return row is not None and row.state in {RunState.QUEUED, RunState.RUNNING}
-
-
-def _owned(row: PipelineRunRow | None, run_id: str, runner: str) -> PipelineRunRow:
-    """Return the row when the runner holds its lease."""
-    if row is None:
-        raise NotFound(f"There is no pipeline run '{run_id}'.")
-    if row.state != RunState.RUNNING or row.lease_owner != runner:
-        raise Conflict(
-            f"Run {run_id} is {row.state} under '{row.lease_owner or 'nobody'}', not under '{runner}'.",
-            next_step="Another runner took it over; stop working on it.",
-        )
-    return row

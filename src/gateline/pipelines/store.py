@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Index, Text, select
+from sqlalchemy import BigInteger, Double, Index, Text, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateline.kernel.records import Row
-from gateline.pipelines.model import Artifact, PipelineRun, Retraining, RunState, StepRun
+from gateline.pipelines.model import Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.orm import Session
 
 
+OUTPUT_HEAD = 512 << 10
+OUTPUT_TAIL = 512 << 10
+
+
 class PipelineRunRow(Row):
-    """One requested execution."""
+    """One requested execution. The lease is that of the runner that draws its plan."""
 
     __tablename__ = "pipeline_run"
     __table_args__ = (Index("pipeline_run_state", "state", "requested_at"),)
@@ -32,25 +38,86 @@ class PipelineRunRow(Row):
     lease_until: Mapped[int] = mapped_column(BigInteger, default=0)
     result: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
     failure: Mapped[str] = mapped_column(Text, default="")
+    project: Mapped[str] = mapped_column(Text, default="", server_default="")
+    priority: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    parent: Mapped[str] = mapped_column(Text, default="", server_default="")
+    schedule: Mapped[str] = mapped_column(Text, default="", server_default="")
+    mlflow_run_id: Mapped[str] = mapped_column(Text, default="", server_default="")
+    started_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    ended_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    cancelled_by: Mapped[str] = mapped_column(Text, default="", server_default="")
+    cancelled_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    awaited: Mapped[str] = mapped_column(Text, default="", server_default="")
+
+
+class PlanRow(Row):
+    """What a runner drew for a run; written once."""
+
+    __tablename__ = "pipeline_plan"
+
+    run_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    plan: Mapped[dict[str, Any]]
+    codes: Mapped[dict[str, Any]]
+    environment: Mapped[str] = mapped_column(Text)
 
 
 class StepRunRow(Row):
-    """One step of one run; the newest attempt."""
+    """One step of one run: a node, or an item of a mapped one."""
 
     __tablename__ = "step_run"
-    __table_args__ = (Index("step_run_key", "key", "state"),)
+    __table_args__ = (Index("step_run_key", "key", "state"), Index("step_run_open", "state", "run_id"))
 
     run_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    node: Mapped[str] = mapped_column(Text, primary_key=True)
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int]
     state: Mapped[str] = mapped_column(Text)
-    key: Mapped[str] = mapped_column(Text)
-    attempt: Mapped[int]
+    executor: Mapped[str] = mapped_column(Text, default="process")
+    key: Mapped[str] = mapped_column(Text, default="")
+    artifacts: Mapped[list[Any]] = mapped_column(default_factory=list)
+    reused_from: Mapped[str] = mapped_column(Text, default="")
+    attempts: Mapped[int] = mapped_column(BigInteger, default=0)
+    failure: Mapped[str] = mapped_column(Text, default="")
+    started_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    ended_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    not_before: Mapped[int] = mapped_column(BigInteger, default=0)
+    width: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    unfinished: Mapped[int] = mapped_column(BigInteger, default=0)
+    approved_by: Mapped[str] = mapped_column(Text, default="")
+
+
+class AttemptRow(Row):
+    """One runner's try at one step."""
+
+    __tablename__ = "step_attempt"
+    __table_args__ = (Index("step_attempt_open", "ended_at", "lease_until"),)
+
+    run_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    node: Mapped[str] = mapped_column(Text, primary_key=True)
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    runner: Mapped[str] = mapped_column(Text)
+    lease_until: Mapped[int]
     started_at: Mapped[int]
     ended_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    artifact_kind: Mapped[str] = mapped_column(Text, default="")
-    artifact_sha256: Mapped[str] = mapped_column(Text, default="")
-    artifact_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    reused_from: Mapped[str] = mapped_column(Text, default="")
+    outcome: Mapped[str] = mapped_column(Text, default="")
+    detail: Mapped[str] = mapped_column(Text, default="")
+    cpu_seconds: Mapped[float | None] = mapped_column(Double, default=None)
+    peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    log_sha256: Mapped[str] = mapped_column(Text, default="")
+
+
+class OutputRow(Row):
+    """A piece of what an attempt under way has written; dropped when the attempt ends."""
+
+    __tablename__ = "step_output"
+
+    run_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    node: Mapped[str] = mapped_column(Text, primary_key=True)
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    text: Mapped[str] = mapped_column(Text)
 
 
 class RetrainingRow(Row):
@@ -67,24 +134,41 @@ class RetrainingRow(Row):
     last_run_id: Mapped[str] = mapped_column(Text, default="")
 
 
-def to_step(row: StepRunRow) -> StepRun:
-    """Return the domain value of a step row."""
-    artifact = None
-    if row.artifact_sha256:
-        artifact = Artifact(kind=row.artifact_kind, sha256=row.artifact_sha256, size_bytes=row.artifact_bytes)
+def to_step(row: StepRunRow, *, mapped: bool = False) -> StepRun:
+    """Return the domain value of a step row; whether its node is mapped decides about its name."""
+    name = f"{row.node}[{row.index}]" if mapped and row.index >= 0 else row.node
     return StepRun(
-        run_id=row.run_id, name=row.name, state=RunState(row.state), key=row.key, attempt=row.attempt, artifact=artifact,
-        reused_from=row.reused_from, started_at=row.started_at, ended_at=row.ended_at,
+        run_id=row.run_id, node=row.node, name=name, index=row.index, state=StepState(row.state), key=row.key,
+        artifacts=to_artifacts(row.artifacts),
+        reused_from=row.reused_from, attempts=row.attempts, failure=row.failure, started_at=row.started_at, ended_at=row.ended_at,
+        width=row.width, approved_by=row.approved_by,
     )  # fmt: skip
 
 
-def to_run(session: Session, row: PipelineRunRow) -> PipelineRun:
-    """Return the domain value of a run row, with its steps in order of start."""
-    steps = session.scalars(select(StepRunRow).where(StepRunRow.run_id == row.id).order_by(StepRunRow.started_at, StepRunRow.name))
+def to_artifacts(stored: Sequence[dict[str, Any]]) -> tuple[Artifact, ...]:
+    """Return the artifacts of a step row."""
+    return tuple(Artifact(**one) for one in stored)
+
+
+def to_attempt(row: AttemptRow) -> StepAttempt:
+    """Return the domain value of an attempt row."""
+    return StepAttempt(
+        run_id=row.run_id, node=row.node, index=row.index, attempt=row.attempt, runner=row.runner, lease_until=row.lease_until,
+        started_at=row.started_at, ended_at=row.ended_at, outcome=Outcome(row.outcome) if row.outcome else None, detail=row.detail,
+        cpu_seconds=row.cpu_seconds, peak_memory_bytes=row.peak_memory_bytes, log_sha256=row.log_sha256,
+    )  # fmt: skip
+
+
+def to_run(row: PipelineRunRow, steps: Sequence[StepRunRow] = ()) -> PipelineRun:
+    """Return the domain value of a run row, with its steps in the order of the plan."""
+    busy = any(one.state in {StepState.READY, StepState.RUNNING} for one in steps)
+    mapped = {one.node for one in steps if one.index < 0}
+    state = RunState.WAITING if row.awaited and not busy and row.state == RunState.RUNNING else RunState(row.state)
     return PipelineRun(
-        id=row.id, pipeline=row.pipeline, state=RunState(row.state), parameters=row.parameters, reason=row.reason,
-        requested_by=row.requested_by, requested_at=row.requested_at, lease_owner=row.lease_owner, lease_until=row.lease_until,
-        result=row.result, failure=row.failure, steps=tuple(to_step(one) for one in steps),
+        id=row.id, pipeline=row.pipeline, state=state, parameters=row.parameters, project=row.project, reason=row.reason,
+        requested_by=row.requested_by, requested_at=row.requested_at, started_at=row.started_at, ended_at=row.ended_at,
+        priority=row.priority, parent=row.parent, schedule=row.schedule, cancelled_by=row.cancelled_by, result=row.result,
+        failure=row.failure, mlflow_run_id=row.mlflow_run_id, steps=tuple(to_step(one, mapped=one.node in mapped) for one in steps),
     )  # fmt: skip
 
 
@@ -96,7 +180,42 @@ def to_retraining(row: RetrainingRow) -> Retraining:
     )  # fmt: skip
 
 
+def steps_of(session: Session, run_id: str) -> list[StepRunRow]:
+    """Return the steps of a run in the order of its plan, a mapped node before its items."""
+    query = select(StepRunRow).where(StepRunRow.run_id == run_id).order_by(StepRunRow.position, StepRunRow.index)
+    return list(session.scalars(query))
+
+
 def finished_step(session: Session, key: str) -> StepRunRow | None:
     """Return the newest executed step with this key that succeeded."""
-    query = select(StepRunRow).where(StepRunRow.key == key, StepRunRow.state == RunState.SUCCEEDED, StepRunRow.reused_from == "")
+    query = select(StepRunRow).where(StepRunRow.key == key, StepRunRow.state == StepState.SUCCEEDED, StepRunRow.reused_from == "")
     return session.scalar(query.order_by(StepRunRow.ended_at.desc()).limit(1))
+
+
+def outcomes(session: Session, run_id: str, node: str, index: int, *, earlier_than: int) -> dict[Outcome, int]:
+    """Return how often attempts at a step before one of this number ended in which way."""
+    place = (AttemptRow.run_id == run_id, AttemptRow.node == node, AttemptRow.index == index, AttemptRow.attempt < earlier_than)
+    query = select(AttemptRow.outcome, func.count()).where(*place)
+    return {Outcome(outcome): count for outcome, count in session.execute(query.group_by(AttemptRow.outcome)) if outcome}
+
+
+def same_attempt(table: type[AttemptRow | OutputRow], attempt: AttemptRow) -> tuple[Any, ...]:
+    """Return the conditions that a row of a table belongs to an attempt."""
+    return (
+        table.run_id == attempt.run_id, table.node == attempt.node, table.index == attempt.index, table.attempt == attempt.attempt,
+    )  # fmt: skip
+
+
+def output_pieces(session: Session, attempt: AttemptRow) -> list[OutputRow]:
+    """Return what an attempt under way has written, in order."""
+    return list(session.scalars(select(OutputRow).where(*same_attempt(OutputRow, attempt)).order_by(OutputRow.offset)))
+
+
+def keep_output(session: Session, attempt: AttemptRow, offset: int, text: str) -> None:
+    """Keep a piece of what an attempt under way has written: the begin and the newest, `OUTPUT_HEAD` and `OUTPUT_TAIL` characters."""
+    session.merge(
+        OutputRow(run_id=attempt.run_id, node=attempt.node, index=attempt.index, attempt=attempt.attempt, offset=offset, text=text)
+    )
+    if offset > OUTPUT_HEAD + OUTPUT_TAIL:
+        between = (OutputRow.offset > OUTPUT_HEAD, OutputRow.offset < offset - OUTPUT_TAIL)
+        session.execute(delete(OutputRow).where(*same_attempt(OutputRow, attempt), *between))

@@ -26,6 +26,7 @@ API = "/api/v1"
 TIMEOUT_SECONDS = 120.0
 RETRY_SECONDS_MAX = 30.0
 _PIECE_BYTES = 1 << 20
+_PAUSE_SECONDS = 0.2
 
 
 class ClientSettings(BaseSettings):
@@ -50,6 +51,8 @@ class Client:
         token: API token; else `GATELINE_TOKEN`, else the owner's token of the local folder.
         home: The local folder; else `GATELINE_HOME`, else `.gateline`.
         transport: An httpx transport to use in place of the network; for tests and embedding.
+        patience_seconds: How long requests that cannot have reached the server, or that may be sent twice, are sent again while it does not
+            answer, such as during its restart.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Client:
         home: Path | str | None = None,
         *,
         transport: httpx.BaseTransport | None = None,
+        patience_seconds: float = 0.0,
     ) -> None:
         settings = ClientSettings()
         self.home = Path(home) if home is not None else settings.home
@@ -66,6 +70,7 @@ class Client:
         self._release: Callable[[], None] | None = None
         self.url = (url or settings.url).rstrip("/")
         self.token = token or settings.token
+        self._patience_seconds = patience_seconds
         if not self.url and transport is None:
             transport = self._open_local()
         elif not self.token:
@@ -176,18 +181,23 @@ class Client:
 
     def _send(self, request: Callable[[], httpx.Request], *, stream: bool = False) -> httpx.Response:
         """Send a request until the server is ready for it, at most `RETRY_SECONDS_MAX`; raise what it refuses."""
-        deadline = time.monotonic() + RETRY_SECONDS_MAX
+        begun = time.monotonic()
         while True:
+            sent = request()
             try:
-                answer = self._http.send(request(), stream=stream)
+                answer = self._http.send(sent, stream=stream)
             except httpx.HTTPError as error:
-                raise self._unreachable(error) from error
+                harmless = isinstance(error, httpx.ConnectError) or sent.method in {"GET", "PUT"}
+                if not harmless or time.monotonic() - begun > self._patience_seconds:
+                    raise self._unreachable(error) from error
+                time.sleep(_PAUSE_SECONDS)
+                continue
             if answer.is_success:
                 return answer
             answer.read()
             answer.close()
             pause = _retry_after(answer)
-            if answer.status_code != Unavailable.status or pause is None or time.monotonic() + pause > deadline:
+            if answer.status_code != Unavailable.status or pause is None or time.monotonic() + pause > begun + RETRY_SECONDS_MAX:
                 raise problem_to_error(answer)
             time.sleep(pause)
 

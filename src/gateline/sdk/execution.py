@@ -1,25 +1,35 @@
-"""Running a pipeline: each step under its key, reused when the same was computed before, recorded through the API."""
+"""Executing one step: its arguments are read, its function is called, what it returns is kept."""
 
 from __future__ import annotations
 
-import json
-import threading
+import random  # noqa: TID251 - seeded for the user's code
+import secrets
+import shutil
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.canonical import canonical_bytes, digest
-from gateline.kernel.errors import GatelineError, StepFailed
-from gateline.sdk.fingerprint import code_digest, environment_digest
-from gateline.sdk.pipeline import Node
+from gateline.kernel.canonical import sha256_file
+from gateline.kernel.errors import GatelineError, NotFound, StepFailed, Unavailable
+from gateline.pipelines import ArtifactKind, Outcome, PlanNode, StepOptions, StepOutput
+from gateline.sdk.artifacts import pack, unpack
+from gateline.sdk.drawing import split_outputs
+from gateline.sdk.fingerprint import StepCode, code_digest, environment_digest, read_code
+from gateline.sdk.loading import file_state
 
 if TYPE_CHECKING:
+    from gateline.sdk.artifacts import Packed
     from gateline.sdk.client import Client
-    from gateline.sdk.pipeline import Graph
     from gateline.sdk.project import Project
 
-_HEARTBEAT_SECONDS = 8.0
+CACHE_FOLDER = ".gateline-cache"
+_INLINE_BYTES_MAX = 64 << 10
+_DETAIL_CHARACTERS_MAX = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +40,41 @@ class Context:
         client: The client the run is recorded with.
         project: The project it belongs to.
         run_id: Id of the pipeline run.
-        keys: The key of each step that ran so far, for the record of what a result was made from.
-        artifacts: The digest of what each step returned so far.
+        node: Name of the step in the graph.
+        index: Which item of a mapped step this is; 0 for others.
+        attempt: How often the step was begun, this time included.
+        folder: An empty folder of this attempt, removed when it is over.
     """
 
     client: Client
     project: Project
     run_id: str
-    keys: dict[str, str]
-    artifacts: dict[str, str]
+    node: str
+    index: int
+    attempt: int
+    folder: Path
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in every attempt at this step of this run: a system that remembers it does a thing once."""
+        return f"{self.run_id}/{self.node}/{self.index}"
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """The SHA-256 of what each step has returned so far, by the name of the step; of several outputs the first."""
+        return {step["name"]: step["artifact"]["sha256"] for step in self._steps() if step["artifact"]}
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The key of each step that has begun so far, by the name of the step."""
+        return {step["name"]: step["key"] for step in self._steps() if step["key"]}
+
+    def _steps(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.client.get(f"/pipeline-runs/{self.run_id}")["steps"]
+        return found
 
 
+_codes: dict[Callable[..., Any], tuple[StepCode, dict[Path, list[int]]]] = {}
 _current: ContextVar[Context | None] = ContextVar("gateline_run", default=None)
 
 
@@ -56,120 +90,152 @@ def context() -> Context:
     return found
 
 
-class Execution:
-    """One runner's execution of one claimed run.
+def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plan of a run with the digests of its code and environment, or the `failure`."""
+    try:
+        graph = project.pipeline(run["pipeline"]).graph(**run["parameters"])
+        plan = graph.plan()
+        foreign = sorted({node.name for node in graph.nodes if node.plan.options.env is not None})
+        if foreign:
+            raise StepFailed(f"Steps {', '.join(foreign)} name an environment of their own (env=), which this runner cannot make.")
+        codes = {node.name: code_digest(node.function, project.folder) for node in graph.nodes}
+        return {"plan": plan, "codes": codes, "environment": environment_digest()}
+    except GatelineError as error:
+        return {"failure": str(error)[:_DETAIL_CHARACTERS_MAX]}
+    except Exception as error:  # the boundary to the user's code
+        traceback.print_exc()
+        return {"failure": f"Pipeline '{run['pipeline']}' cannot be drawn: {_told(error)}"}
 
-    Args:
-        client: Client with the permission pipeline:work.
-        project: Where the pipeline is defined.
-        run: The claimed run, as the API returned it.
-        runner: Name under which the run was claimed.
-    """
 
-    def __init__(self, client: Client, project: Project, run: dict[str, Any], runner: str) -> None:
-        self._client = client
-        self._project = project
-        self._runner = runner
-        self._run = run
-        self._environment = environment_digest()
-        self._context = Context(client=client, project=project, run_id=run["id"], keys={}, artifacts={})
-        self._cache = project.folder / ".gateline-cache"
+def carry_out(client: Client, project: Project, claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Execute a claimed step and return how it ended: `outcome`, `artifacts`, `detail`, `retry`."""
+    cache = project.folder / CACHE_FOLDER
+    scratch = cache / "attempts" / secrets.token_hex(8)
+    scratch.mkdir(parents=True)
+    node = claim["node"]
+    known = Context(
+        client=client, project=project, run_id=claim["run_id"], node=node["name"], index=claim["index"], attempt=claim["attempt"],
+        folder=scratch,
+    )  # fmt: skip
+    token = _current.set(known)
+    try:
+        function: Callable[..., Any] = project.load_step(node["reference"])
+        if claim["code"] and _code_of(function, project.folder) != claim["code"]:
+            return _changed(claim)
+        return {"outcome": Outcome.SUCCEEDED, "artifacts": _Attempt(known, cache).execute(function, claim)}
+    except Unavailable as error:
+        return {"outcome": Outcome.LOST, "detail": f"The server was away: {error}"[:_DETAIL_CHARACTERS_MAX]}
+    except GatelineError as error:
+        traceback.print_exc()
+        return {"outcome": Outcome.FAILED, "detail": str(error)[:_DETAIL_CHARACTERS_MAX]}
+    except Exception as error:  # the boundary to the user's code
+        traceback.print_exc()
+        return {"outcome": Outcome.FAILED, "detail": _told(error)}
+    finally:
+        _current.reset(token)
+        shutil.rmtree(scratch, ignore_errors=True)
 
-    def execute(self) -> dict[str, Any]:
-        """Run every step and close the run; return the closed run. A failing step closes it as failed, naming step and cause."""
-        done = threading.Event()
-        beat = threading.Thread(target=self._beat, args=(done,), daemon=True)
-        beat.start()
-        result, failure = {}, ""
-        try:
-            graph = self._project.pipeline(self._run["pipeline"]).graph(**self._run["parameters"])
-            found = self._steps(graph)
-            result = found if isinstance(found, dict) else {}
-        except GatelineError as error:
-            failure = str(error)
-        finally:
-            done.set()
-            beat.join()
-        body = {"runner": self._runner, "result": result, "failure": failure}
-        closed: dict[str, Any] = self._client.post(f"/pipeline-runs/{self._run['id']}/finish", json=body)
-        return closed
 
-    def _beat(self, done: threading.Event) -> None:
-        while not done.wait(_HEARTBEAT_SECONDS):
-            try:
-                self._client.post(f"/pipeline-runs/{self._run['id']}/heartbeat", json={"runner": self._runner})
-            except GatelineError:
-                return
+class _Attempt:
+    """One execution of a step."""
 
-    def _steps(self, graph: Graph) -> Any:
-        token = _current.set(self._context)
-        artifacts: dict[int, dict[str, Any]] = {}
-        values: dict[int, Any] = {}
-        try:
-            for node in graph.nodes:
-                artifacts[id(node)] = self._step(node, artifacts, values)
-                self._context.artifacts[node.name] = artifacts[id(node)]["sha256"]
-            return None if graph.output is None else self._value(graph.output, artifacts, values)
-        finally:
-            _current.reset(token)
+    def __init__(self, known: Context, cache: Path) -> None:
+        self._known = known
+        self._cache = cache
 
-    def _step(self, node: Node, artifacts: dict[int, dict[str, Any]], values: dict[int, Any]) -> dict[str, Any]:
-        """Reuse or run one step and return its artifact."""
-        inputs = {
-            name: {"artifact": artifacts[id(value)]["sha256"]} if isinstance(value, Node) else {"value": value}
-            for name, value in node.arguments.items()
-        }
-        facts = {"code": code_digest(node.step.function, self._project.folder), "environment": self._environment, "inputs": inputs}
-        if not node.step.cache:
-            facts["run"] = self._run["id"]
-        key = digest("step/1", facts)
-        self._context.keys[node.name] = key
-        path = f"/pipeline-runs/{self._run['id']}/steps/{node.name}"
-        started = self._client.post(f"{path}/start", json={"runner": self._runner, "key": key})
-        if started["artifact"] is not None:
-            artifact: dict[str, Any] = started["artifact"]
-            return artifact
-        arguments = {
-            name: self._value(value, artifacts, values) if isinstance(value, Node) else value for name, value in node.arguments.items()
-        }
-        try:
-            values[id(node)] = node.step.function(**arguments)
-        except GatelineError as error:
-            raise StepFailed(f"Step '{node.name}' failed: {error}") from error
-        except Exception as error:
-            raise StepFailed(f"Step '{node.name}' failed with {type(error).__name__}: {error}") from error
-        stored = self._store(values[id(node)])
-        finished = self._client.post(f"{path}/finish", json={"runner": self._runner, "artifact": stored})
-        recorded: dict[str, Any] = finished["artifact"]
-        return recorded
+    def execute(self, function: Callable[..., Any], claim: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Call the function and keep what it returns."""
+        node = _node(claim["node"])
+        hints = _hints(function)
+        arguments = {name: self._filled(argument, hints.get(name)) for name, argument in claim["arguments"].items()}
+        _seed(node.options.seed)
+        returned = split_outputs(node, function(**arguments))
+        return [self._kept(returned[output.name], output, node.step) for output in node.outputs]
 
-    def _value(self, node: Node, artifacts: dict[int, dict[str, Any]], values: dict[int, Any]) -> Any:
-        """Return what a node stands for: as it was just computed, or read back from its artifact."""
-        if id(node) not in values:
-            values[id(node)] = self._load(artifacts[id(node)])
-        return values[id(node)]
+    def _filled(self, argument: Mapping[str, Any], wanted: Any) -> Any:
+        """Return the value of an argument."""
+        if "artifact" in argument:
+            return self._loaded(argument["artifact"], wanted)
+        if "list" in argument:
+            return [self._filled(one, None) for one in argument["list"]]
+        if "fields" in argument:
+            return {name: self._filled(one, None) for name, one in argument["fields"].items()}
+        return argument["value"]
 
-    def _store(self, value: Any) -> dict[str, Any]:
-        """Upload a result: a Polars frame as Parquet, a path as its bytes, anything else as canonical JSON."""
-        if isinstance(value, Path):
-            return {"kind": "file", "sha256": self._client.upload(value)}
-        if type(value).__module__.partition(".")[0] == "polars":
-            self._cache.mkdir(exist_ok=True)
-            path = self._cache / f"{self._run['id']}.parquet"
-            value.write_parquet(path, compression="zstd", statistics=False)
-            try:
-                return {"kind": "frame", "sha256": self._client.upload(path)}
-            finally:
-                path.unlink()
-        return {"kind": "json", "sha256": self._client.upload(canonical_bytes(value))}
-
-    def _load(self, artifact: dict[str, Any]) -> Any:
-        """Read a result back from its artifact."""
+    def _loaded(self, artifact: Mapping[str, Any], wanted: Any) -> Any:
+        """Read an artifact, from the folder of those that were here before or from the server."""
         path = self._cache / str(artifact["sha256"])
-        if not path.exists():
-            self._client.download(artifact["sha256"], path)
-        if artifact["kind"] == "frame":
-            import polars as pl
+        if not path.is_file() or sha256_file(path) != artifact["sha256"]:
+            try:
+                self._known.client.download(artifact["sha256"], path)
+            except NotFound as error:
+                raise StepFailed(
+                    f"An input of step '{self._known.node}' is no longer stored: {error.message}",
+                    next_step=f"Compute it again with: gateline pipeline retry {self._known.run_id}",
+                ) from error
+        return unpack(ArtifactKind(artifact["kind"]), path, self._known.client.download, wanted=wanted)
 
-            return pl.read_parquet(path)
-        return path if artifact["kind"] == "file" else json.loads(path.read_bytes())
+    def _kept(self, value: Any, output: StepOutput, step: str) -> dict[str, Any]:
+        """Hand a result to the server: with the report when it is small, as an upload when not."""
+        written = self._known.folder / f"output-{output.name}"
+        packed = pack(value, output, step, written)
+        for part in packed.parts.values():
+            self._known.client.upload(part)
+        found: dict[str, Any] = {"name": output.name, "kind": packed.kind}
+        if packed.kind not in {ArtifactKind.FILE, ArtifactKind.FRAME} and packed.size_bytes <= _INLINE_BYTES_MAX:
+            found["content"] = packed.path.read_text(encoding="utf-8")
+        else:
+            found["sha256"] = self._known.client.upload(packed.path)
+            self._remember(packed, written)
+        return found
+
+    def _remember(self, packed: Packed, written: Path) -> None:
+        """Keep a large result here too, for the steps that follow on this machine."""
+        if packed.path == written:
+            written.replace(self._cache / packed.sha256)
+
+
+def _code_of(function: Callable[..., Any], folder: Path) -> str:
+    """Return the digest of a step's code, read again only when one of its files has changed."""
+    known = _codes.get(function)
+    if known is None or any(file_state(path) != state for path, state in known[1].items()):
+        code = read_code(function, folder)
+        known = _codes[function] = code, {path: file_state(path) for path in code.files}
+        code.check_loaded()
+    return known[0].digest
+
+
+def _node(node: Mapping[str, Any]) -> PlanNode:
+    outputs = tuple(StepOutput(name=one["name"], kind=one["kind"] and ArtifactKind(one["kind"])) for one in node["outputs"])
+    rest = {name: value for name, value in node.items() if name not in {"options", "outputs"}}
+    return PlanNode(**rest, options=StepOptions(**node["options"]), outputs=outputs)
+
+
+def _changed(claim: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "outcome": Outcome.FAILED, "retry": False,
+        "detail": f"The code of step '{claim['node']['name']}' changed after the run was drawn. Run it as it is now with: "
+        f"gateline pipeline retry {claim['run_id']}",
+    }  # fmt: skip
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of the parameters; none when a name in them is for type checkers only."""
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _seed(seed: int | None) -> None:
+    """Seed the generators of Python and, when it is loaded, numpy."""
+    if seed is None:
+        return
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:_DETAIL_CHARACTERS_MAX]

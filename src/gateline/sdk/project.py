@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput, NotFound
-from gateline.sdk.pipeline import Pipeline
+from gateline.sdk.loading import load_module
+from gateline.sdk.pipeline import Pipeline, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-    from types import ModuleType
 
 FILE_NAME = "gateline.toml"
 
@@ -63,30 +62,24 @@ class Project:
             raise InvalidInput(f"{declared[name]} is no pipeline.", next_step="Mark the function with @pipeline.")
         return found
 
-    def load_object(self, reference: str) -> Any:
-        """Return the object that `module:attribute` names in a file of the project."""
-        module_name, _, attribute = reference.partition(":")
-        module = self._module(module_name)
-        if not hasattr(module, attribute):
-            raise NotFound(f"{module_name}.py of project '{self.name}' has no '{attribute}'.")
-        return getattr(module, attribute)
+    def load_step(self, reference: str) -> Callable[..., Any]:
+        """Return the function of the step that `module:function` names in a file of the project."""
+        found = self.load_object(reference)
+        if not isinstance(found, Step):
+            raise InvalidInput(f"{reference} is no step.", next_step="Mark the function with @step.")
+        return found.function
 
-    def _module(self, name: str) -> ModuleType:
-        """Import a module of the project; its own folder comes first on the path, so that its files can import each other."""
-        path = self.folder / f"{name}.py"
-        loaded = sys.modules.get(name)
-        if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-            return loaded
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None or not path.exists():
-            raise NotFound(f"Project '{self.name}' has no file {name}.py.")
-        if str(self.folder) not in sys.path:
-            sys.path.insert(0, str(self.folder))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-        return module
+    def load_object(self, reference: str) -> Any:
+        """Return the object that `module:attribute` names in a file of the project; modules of packages are dotted: `flows.train:fit`.
+
+        Raises:
+            NotFound: there is no such file, or nothing of that name in it.
+            InvalidInput: the file is no valid Python, or imports what is not there.
+        """
+        module_name, _, attribute = reference.partition(":")
+        found: Any = load_module(self.folder, module_name)
+        for part in attribute.split("."):
+            if not hasattr(found, part):
+                raise NotFound(f"{module_name} of project '{self.name}' has no '{attribute}'.")
+            found = getattr(found, part)
+        return found

@@ -97,9 +97,10 @@ def record(form: dict[str, str], training: pl.DataFrame, set_id: str, seed: int)
 
 
 @step(cache=False)
-def judge(run_id: str, form: dict[str, str], trained_until: int) -> dict[str, Any]:
+def judge(run_id: str, form: dict[str, str], holdout: pl.DataFrame, trained_until: int) -> dict[str, Any]:
     """Have the gates judge the candidate on the held-out days; they score it themselves."""
     run = context()
+    print(f"The gates judge run {run_id} on {holdout.height} parcels.")
     subject = {"run_id": run_id, "files": form, "training_frame": run.artifacts["between"], "trained_until": trained_until}
     body = {"subject": subject, "frame": run.artifacts["between-2"], "policy": run.project.settings["gates"]}
     return dict(run.client.post("/gate-runs", json=body))
@@ -128,10 +129,10 @@ def train(seed: int = 1, until: str = "2025-05-25", train_days: int = 100, holdo
     set_id = prepare(seed)
     parcels = compute(set_id)
     training = between(parcels, f"{first:%Y-%m-%d}", f"{split:%Y-%m-%d}")
-    between(parcels, f"{split:%Y-%m-%d}", f"{end:%Y-%m-%d}")
+    holdout = between(parcels, f"{split:%Y-%m-%d}", f"{end:%Y-%m-%d}")
     form = fit(training, seed)
     run_id = record(form, training, set_id, seed)
-    gate = judge(run_id, form, int(split.timestamp()) * 1_000_000)
+    gate = judge(run_id, form, holdout, int(split.timestamp()) * 1_000_000)
     trained = {"trained_from": int(first.timestamp()) * 1_000_000, "trained_until": int(split.timestamp()) * 1_000_000}
     return register(gate, run_id, form, set_id, trained)
 

@@ -1,10 +1,10 @@
-"""Pipeline runs: ask for one, execute one under a lease, declare what alerts start."""
+"""Pipeline runs: ask for one, follow it, cancel it, declare what alerts start."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
@@ -24,38 +24,16 @@ class RunRequest(_Body):
     parameters: dict[str, Any] = {}
     reason: str = Field(default="", max_length=1000)
     request_key: str = Field(default="", max_length=200)
+    project: str = Field(default="", max_length=100)
+    priority: int = Field(default=0, ge=-1000, le=1000)
 
 
-class Runner(_Body):
-    """Who executes."""
+class Drawn(_Body):
+    """The plan of a run, with the digests of its code and environment."""
 
-    runner: str = Field(min_length=1, max_length=200)
-
-
-class StepStart(Runner):
-    """A step about to run."""
-
-    key: str = Field(pattern="^[0-9a-f]{64}$")
-
-
-class StepArtifact(_Body):
-    """What a step returned."""
-
-    kind: Literal["frame", "file", "json"]
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-
-class StepFinish(Runner):
-    """A step that returned."""
-
-    artifact: StepArtifact
-
-
-class RunFinish(Runner):
-    """A run that ended."""
-
-    result: dict[str, Any] = {}
-    failure: str = Field(default="", max_length=10_000)
+    plan: dict[str, Any]
+    codes: dict[str, str]
+    environment: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class RetrainingPlan(_Body):
@@ -70,52 +48,70 @@ class RetrainingPlan(_Body):
 @router.post("/pipelines/{name}/runs", status_code=201, openapi_extra=permission(Permission.PIPELINE_RUN))
 def request_run(name: str, body: RunRequest, app: Application, caller: Caller) -> dict[str, Any]:
     """Queue a run of a pipeline; the same request_key again returns the run it named before."""
-    run = app.pipelines.request(caller, name, body.parameters, reason=body.reason, request_key=body.request_key)
-    return run.as_dict()
+    return app.pipelines.request(
+        caller, name, body.parameters, reason=body.reason, request_key=body.request_key, project=body.project, priority=body.priority
+    ).as_dict()
+
+
+@router.post("/pipeline-plans/preview", openapi_extra=permission(Permission.PIPELINE_READ))
+def preview_plan(body: Drawn, app: Application, caller: Caller) -> dict[str, str]:  # noqa: ARG001 - the caller is checked
+    """Say for each node what a run would do now: reuse, run, skip, fail, or unknown before earlier ones ran. Nothing is recorded."""
+    return app.pipelines.preview(body.plan, body.codes, body.environment)
 
 
 @router.get("/pipeline-runs", openapi_extra=permission(Permission.PIPELINE_READ))
-def list_runs(app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
-    """List the newest runs, newest first."""
-    return [run.as_dict() for run in app.pipelines.list()]
+def list_runs(app: Application, caller: Caller, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
+    """List the newest runs, newest first, without their steps."""
+    return [run.as_dict() for run in app.pipelines.newest(limit=limit)]
 
 
 @router.get("/pipeline-runs/{run_id}", openapi_extra=permission(Permission.PIPELINE_READ))
 def show_run(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
-    """Show a run with its steps."""
+    """Show a run with its steps, in the order of the plan."""
     return app.pipelines.get(run_id).as_dict()
 
 
-@router.post("/pipeline-runs/claim", openapi_extra=permission(Permission.PIPELINE_WORK))
-def claim_run(body: Runner, app: Application, caller: Caller) -> dict[str, Any]:
-    """Take the oldest run that waits; `run` is null when there is none."""
-    run = app.pipelines.claim(caller, body.runner)
-    return {"run": None if run is None else run.as_dict()}
+@router.get("/pipeline-runs/{run_id}/plan", openapi_extra=permission(Permission.PIPELINE_READ))
+def show_plan(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+    """Show the plan of a run; empty before a runner has drawn it."""
+    return app.pipelines.plan(run_id)
 
 
-@router.post("/pipeline-runs/{run_id}/heartbeat", openapi_extra=permission(Permission.PIPELINE_WORK))
-def heartbeat(run_id: str, body: Runner, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
-    """Prolong the lease of a run."""
-    app.pipelines.heartbeat(run_id, body.runner)
-    return {}
+@router.get("/pipeline-runs/{run_id}/attempts", openapi_extra=permission(Permission.PIPELINE_READ))
+def list_attempts(run_id: str, app: Application, caller: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - the caller is checked
+    """List every attempt at the steps of a run, oldest first: runner, times, outcome, processor time, memory."""
+    return [attempt.as_dict() for attempt in app.pipelines.attempts(run_id)]
 
 
-@router.post("/pipeline-runs/{run_id}/steps/{name}/start", openapi_extra=permission(Permission.PIPELINE_WORK))
-def start_step(run_id: str, name: str, body: StepStart, app: Application, caller: Caller) -> dict[str, Any]:
-    """Begin a step; its `artifact` is set at once when the same was computed before."""
-    return app.pipelines.start_step(caller, run_id, body.runner, name, body.key).as_dict()
+@router.get("/pipeline-runs/{run_id}/steps/{node}/output", openapi_extra=permission(Permission.PIPELINE_READ))
+def show_output(
+    run_id: str,
+    node: str,
+    app: Application,
+    caller: Caller,  # noqa: ARG001 - the caller is checked
+    index: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> dict[str, Any]:
+    """Show what the newest attempt at a step has written, from a position on; ask again from `offset` until it is `over`."""
+    return app.pipelines.output(run_id, node, index, offset=offset)
 
 
-@router.post("/pipeline-runs/{run_id}/steps/{name}/finish", openapi_extra=permission(Permission.PIPELINE_WORK))
-def finish_step(run_id: str, name: str, body: StepFinish, app: Application, caller: Caller) -> dict[str, Any]:
-    """Record what a step returned."""
-    return app.pipelines.finish_step(caller, run_id, body.runner, name, **body.artifact.model_dump()).as_dict()
+@router.post("/pipeline-runs/{run_id}/cancel", openapi_extra=permission(Permission.PIPELINE_RUN))
+def cancel_run(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:
+    """Ask for a run to end; a run that is over stays as it is."""
+    return app.pipelines.cancel(caller, run_id).as_dict()
 
 
-@router.post("/pipeline-runs/{run_id}/finish", openapi_extra=permission(Permission.PIPELINE_WORK))
-def finish_run(run_id: str, body: RunFinish, app: Application, caller: Caller) -> dict[str, Any]:
-    """Close a run."""
-    return app.pipelines.finish(caller, run_id, body.runner, result=body.result, failure=body.failure).as_dict()
+@router.post("/pipeline-runs/{run_id}/retry", status_code=201, openapi_extra=permission(Permission.PIPELINE_RUN))
+def retry_run(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:
+    """Queue a run with the parameters of another; steps that need not run again are reused."""
+    return app.pipelines.retry(caller, run_id).as_dict()
+
+
+@router.post("/pipeline-runs/{run_id}/steps/{node}/approve", openapi_extra=permission(Permission.PIPELINE_RUN))
+def approve_step(run_id: str, node: str, app: Application, caller: Caller) -> dict[str, Any]:
+    """Let a step run that waits for approval; who asked for the run cannot."""
+    return app.pipelines.approve(caller, run_id, node).as_dict()
 
 
 @router.put("/endpoints/{name}/retraining", openapi_extra=permission(Permission.PIPELINE_RUN))

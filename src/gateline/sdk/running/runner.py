@@ -1,0 +1,258 @@
+"""A runner: it asks for work, executes steps in processes of their own, several at once, and says how they ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateline.kernel.errors import Conflict, GatelineError, Unavailable
+from gateline.pipelines import Outcome
+from gateline.sdk.execution import CACHE_FOLDER, carry_out
+from gateline.sdk.running.desk import NOTHING, Desk, end_of, place_of, unique_name
+from gateline.sdk.running.nursery import Nursery
+from gateline.sdk.running.supervision import Supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from gateline.sdk.client import Client
+    from gateline.sdk.project import Project
+    from gateline.sdk.running.desk import Place, Tell
+
+_log = structlog.get_logger(__name__)
+_HEARTBEAT_SECONDS = 1.0
+_POLL_SECONDS = 0.2
+_ANSWERS = {"cancel": "The run was cancelled.", "gone": "Another runner has taken it over."}
+
+
+def silent(_event: str, _facts: Mapping[str, Any]) -> None:
+    """Tell nobody."""
+
+
+class Runner:
+    """Executes the queued runs of a project.
+
+    Args:
+        client: With the permission pipeline:work.
+        project: Whose code is run.
+        run_id: Only work of this run, when it is not empty.
+        cpus: How many processors steps may take together; those of this machine by default.
+        tell: Called with "begun", "output" and "ended" and the facts of a step, from any thread.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        project: Project,
+        *,
+        run_id: str = "",
+        cpus: float | None = None,
+        tell: Tell = silent,
+    ) -> None:
+        self.name = unique_name()
+        self._client = client
+        self._project = project
+        self._tell = tell
+        self._desk = Desk(client, project, self.name, run_id=run_id)
+        self._cpus = cpus or len(os.sched_getaffinity(0))
+        self._lock = threading.Lock()
+        self._active: dict[Place, float] = {}
+        self._supervised: dict[Place, Supervision] = {}
+        self._stopping = threading.Event()
+        self._awake = threading.Event()
+        self._presence = _Presence(project.folder / CACHE_FOLDER / "runners", self.name)
+        self._nursery = Nursery(client, project, keep=(self._presence.descriptor,))
+
+    def warm(self) -> None:
+        """Import the project's modules now; raises StepFailed when that fails."""
+        self._nursery.warm()
+
+    def stop(self) -> None:
+        """Ask `run` to end: steps under way are stopped and given back, to be begun again by whoever comes next."""
+        self._stopping.set()
+        self._awake.set()
+        for supervision in list(self._supervised.values()):
+            supervision.stop(Outcome.LOST, "Its runner was stopped.")
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Work until `until` says so, asked five times a second, or until `stop`.
+
+        Raises:
+            GatelineError: the server refuses; one that is away is waited for.
+        """
+        over = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(over,), name="gateline-heartbeat", daemon=True)
+        beat.start()
+        slots = max(1, int(self._cpus)) + 1
+        try:
+            with ThreadPoolExecutor(slots, thread_name_prefix="gateline-step") as pool:
+                self._loop(pool, slots, until)
+        finally:
+            over.set()
+            beat.join()
+            self._nursery.close()
+            self._presence.leave()
+
+    def _loop(self, pool: ThreadPoolExecutor, slots: int, until: Callable[[], bool]) -> None:
+        """Ask for work as long as there is a free slot."""
+        chains: set[Future[None]] = set()
+        forsaken = False
+        while not self._stopping.is_set():
+            chains = {one for one in chains if not _over(one)}
+            try:
+                if not forsaken:
+                    for name in self._presence.dead():
+                        self._desk.withdraw(name)
+                        self._presence.bury(name)
+                    forsaken = True
+                if until():
+                    break
+                free = self._free()
+                work = self._desk.claim(free) if len(chains) < slots and (free is None or free > 0) else NOTHING
+            except Unavailable as error:
+                _log.warning("runner.waits", runner=self.name, failure=str(error))
+                work = NOTHING
+            if work["draw"] or work["step"]:
+                self._reserve(work)
+                chains.add(pool.submit(self._chain, work))
+            else:
+                self._awake.wait(_POLL_SECONDS)
+                self._awake.clear()
+
+    def _chain(self, work: dict[str, Any]) -> None:
+        """Do one thing after the other, as long as each answer brings the next."""
+        while work["draw"] or work["step"]:
+            work = self._draw(work["draw"]) if work["draw"] else self._step(work["step"])
+        self._awake.set()
+
+    def _draw(self, run: dict[str, Any]) -> dict[str, Any]:
+        self._desk.drawing = run["id"]
+        try:
+            supervision = Supervision(self._nursery, {"draw": run})
+            found = supervision.run()
+            if "plan" not in found and "failure" not in found:
+                found = {"failure": f"It could not be drawn: {found['detail']}\n{supervision.output.text()[-2000:]}".strip()}
+            if self._stopping.is_set():
+                return NOTHING
+            work = self._desk.drawn(run, found, cpus=self._free())
+            self._reserve(work)
+            return work
+        except Conflict:
+            return NOTHING
+        finally:
+            self._desk.drawing = ""
+
+    def _step(self, claim: dict[str, Any]) -> dict[str, Any]:
+        """Execute a step and hand its result in; returns the next thing to do."""
+        place = place_of(claim)
+        self._desk.hold(claim)
+        self._tell("begun", claim)
+        try:
+            report = self._inline(claim) if claim["node"]["options"]["executor"] == "inline" else self._supervise(claim, place)
+        finally:
+            self._desk.release(claim)
+            with self._lock:
+                self._active.pop(place, None)
+        going_on = not self._stopping.is_set()
+        work = self._desk.ended(claim, report, then=going_on, cpus=self._free())
+        self._reserve(work)
+        self._tell("ended", end_of(claim, report))
+        self._awake.set()
+        return {"draw": work["draw"], "step": work["step"]}
+
+    def _inline(self, claim: dict[str, Any]) -> dict[str, Any]:
+        return carry_out(self._client, self._project, claim)
+
+    def _supervise(self, claim: dict[str, Any], place: Place) -> dict[str, Any]:
+        options = claim["node"]["options"]
+        supervision = Supervision(
+            self._nursery, {"step": claim}, timeout_seconds=options["timeout_seconds"], memory_bytes_max=options["memory_bytes"],
+            on_output=lambda content: self._tell("output", {**claim, "content": content}),
+        )  # fmt: skip
+        self._supervised[place] = supervision
+        if self._stopping.is_set():
+            supervision.stop(Outcome.LOST, "Its runner was stopped.")
+        try:
+            report = supervision.run()
+        finally:
+            del self._supervised[place]
+        report.pop("failure", None)
+        return {**report, "log": supervision.output.text()}
+
+    def _reserve(self, work: Mapping[str, Any]) -> None:
+        """Count the processors of a step that was claimed."""
+        if work["step"]:
+            with self._lock:
+                self._active[place_of(work["step"])] = float(work["step"]["node"]["options"]["cpus"])
+
+    def _free(self) -> float | None:
+        """Return the number of free processors; None when nothing runs, so that a step that wants more than there are gets its turn."""
+        with self._lock:
+            return self._cpus - sum(self._active.values()) if self._active else None
+
+    def _beat(self, over: threading.Event) -> None:
+        """Keep the leases, hand in output, and stop what is to be stopped."""
+        while not over.wait(_HEARTBEAT_SECONDS):
+            supervised = dict(self._supervised)
+            written = {place: piece for place, one in supervised.items() if (piece := one.output.take())[1]}
+            try:
+                answers = self._desk.beat(written)
+            except GatelineError as error:
+                _log.warning("runner.unheard", runner=self.name, failure=str(error))
+                continue
+            for place, answer in answers.items():
+                if answer in _ANSWERS and place in supervised:
+                    supervised[place].stop(Outcome.CANCELLED, _ANSWERS[answer])
+
+
+class _Presence:
+    """A file that is locked as long as this runner or a process of its steps lives, so that others see when it is dead."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._own = folder / name
+        self.descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def dead(self) -> list[str]:
+        """Return the names of runners of this folder that died without a word."""
+        return [path.name for path in sorted(self._folder.iterdir()) if path != self._own and _is_free(path)]
+
+    def bury(self, name: str) -> None:
+        """Forget a dead runner."""
+        (self._folder / name).unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Say good-bye."""
+        self._own.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _over(chain: Future[None]) -> bool:
+    """Return whether a chain is over; raises what broke it."""
+    if not chain.done():
+        return False
+    chain.result()
+    return True

@@ -1,0 +1,152 @@
+"""What runners call: get work, keep it, hand it in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateline.access import Permission
+from gateline.pipelines import Artifact, ArtifactKind, Held, Outcome, Report, Runner
+from gateline.server.security import Application, Caller, permission
+
+router = APIRouter(tags=["pipelines"])
+
+_INLINE_CHARACTERS_MAX = 1 << 20
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Count = Annotated[int, Path(ge=0)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Worker(_Body):
+    """Who asks for work, and what it can do."""
+
+    name: str = Field(min_length=1, max_length=200)
+    project: str = Field(max_length=100)
+    pipelines: list[str] = Field(max_length=1000)
+    executors: list[str] = ["process", "inline"]
+    run_id: str = ""
+    cpus: float | None = Field(default=None, ge=0)
+
+    def value(self) -> Runner:
+        """Return the domain value."""
+        return Runner(
+            name=self.name, project=self.project, pipelines=tuple(self.pipelines), executors=tuple(self.executors), run_id=self.run_id,
+            cpus=float("inf") if self.cpus is None else self.cpus,
+        )  # fmt: skip
+
+
+class PlanDrawn(_Body):
+    """The plan of a run, with the digests of its code and environment; or why there is none."""
+
+    runner: Worker
+    plan: dict[str, Any] = {}
+    codes: dict[str, str] = {}
+    environment: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    failure: str = Field(default="", max_length=10_000)
+
+
+class HeldAttempt(_Body):
+    """An attempt that the runner believes to hold, and what it wrote since it was last heard of."""
+
+    run_id: str
+    node: str
+    index: int = Field(ge=0)
+    attempt: int = Field(ge=1)
+    offset: int = Field(default=0, ge=0)
+    text: str = Field(default="", max_length=_INLINE_CHARACTERS_MAX)
+
+
+class Dead(_Body):
+    """A runner that is known to have died."""
+
+    runner: str = Field(min_length=1, max_length=200)
+
+
+class Heartbeat(_Body):
+    """A runner that lives."""
+
+    runner: str = Field(min_length=1, max_length=200)
+    held: list[HeldAttempt] = Field(default=[], max_length=1000)
+    drawing: str = ""
+
+
+class Handed(_Body):
+    """A result: a file that was uploaded, or small content that comes along."""
+
+    name: str = Field(default="result", max_length=100)
+    kind: ArtifactKind
+    sha256: _Digest | None = None
+    content: str | None = Field(default=None, max_length=_INLINE_CHARACTERS_MAX)
+
+
+class AttemptEnded(_Body):
+    """How an attempt ended."""
+
+    runner: str = Field(min_length=1, max_length=200)
+    outcome: Outcome
+    artifacts: list[Handed] = Field(default=[], max_length=100)
+    detail: str = Field(default="", max_length=10_000)
+    cpu_seconds: float | None = Field(default=None, ge=0)
+    peak_memory_bytes: int | None = Field(default=None, ge=0)
+    log: str = Field(default="", max_length=_INLINE_CHARACTERS_MAX)
+    log_sha256: _Digest | None = None
+    retry: bool = True
+    then: Worker | None = None
+
+
+@router.post("/pipeline-work/claim", openapi_extra=permission(Permission.PIPELINE_WORK))
+def claim_work(body: Worker, app: Application, caller: Caller) -> dict[str, Any]:
+    """Get the next thing to do under a lease of 15 s: `draw` a run, execute a `step`, or neither."""
+    return app.pipelines.desk.claim(caller, body.value()).as_dict()
+
+
+@router.post("/pipeline-work/heartbeat", openapi_extra=permission(Permission.PIPELINE_WORK))
+def heartbeat(body: Heartbeat, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+    """Keep leases, and hand in output; for each attempt the answer is go_on, cancel or gone."""
+    held = [Held(**one.model_dump()) for one in body.held]
+    return {"answers": app.pipelines.desk.heartbeat(body.runner, held, body.drawing)}
+
+
+@router.post("/pipeline-work/withdraw", openapi_extra=permission(Permission.PIPELINE_WORK))
+def withdraw_runner(body: Dead, app: Application, caller: Caller) -> dict[str, Any]:
+    """Take back at once what a dead runner holds, without waiting for its leases to run out."""
+    return {"taken_back": app.pipelines.desk.withdraw(caller, body.runner)}
+
+
+@router.post("/pipeline-runs/{run_id}/plan", openapi_extra=permission(Permission.PIPELINE_WORK))
+def post_plan(run_id: str, body: PlanDrawn, app: Application, caller: Caller) -> dict[str, Any]:
+    """Hand in the plan of a run and get the next thing to do; with a failure, the run is closed."""
+    runner, desk = body.runner.value(), app.pipelines.desk
+    if body.failure:
+        desk.refuse(caller, run_id, runner.name, body.failure)
+        return desk.claim(caller, runner).as_dict()
+    return desk.draw(caller, run_id, runner, body.plan, body.codes, body.environment).as_dict()
+
+
+@router.post("/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/end", openapi_extra=permission(Permission.PIPELINE_WORK))
+def end_attempt(
+    run_id: str, node: str, index: _Count, attempt: _Count, body: AttemptEnded, app: Application, caller: Caller
+) -> dict[str, Any]:
+    """Hand in how an attempt ended; with `then`, get the next thing to do in the same answer. A lease that was lost is refused."""
+    log = body.log_sha256 or (app.objects.put_bytes(body.log.encode()).sha256 if body.log else "")
+    report = Report(
+        outcome=body.outcome, artifacts=tuple(_stored(app, one) for one in body.artifacts), detail=body.detail,
+        cpu_seconds=body.cpu_seconds, peak_memory_bytes=body.peak_memory_bytes, log_sha256=log, retry=body.retry,
+    )  # fmt: skip
+    held = Held(run_id=run_id, node=node, index=index, attempt=attempt)
+    step, work = app.pipelines.desk.finish(caller, held, body.runner, report, then=None if body.then is None else body.then.value())
+    return {"ended": step.as_dict(), **work.as_dict()}
+
+
+def _stored(app: Application, handed: Handed) -> Artifact:
+    """Return a result as an artifact, storing the content that came along."""
+    if handed.sha256 is None:
+        sha256 = app.objects.put_bytes((handed.content or "").encode()).sha256
+    else:
+        sha256 = handed.sha256
+    return Artifact(name=handed.name, kind=handed.kind, sha256=sha256, size_bytes=0)
