@@ -46,11 +46,11 @@ def test_what_was_registered_before_is_kept_and_can_be_fitted(shop):
 
 
 def test_the_way_back_removes_fits_and_nothing_else(shop):
-    shop.ledger.records.migrate()
+    migrate(shop.ledger.records, "0007")
     shop.fits.fit("trainer", "shopping")
     migrate(shop.ledger.records, "0006", down=True)
     assert "feature_fit" not in inspect(shop.ledger.records.engine).get_table_names()
     assert len(shop.feature_sets.list()) == 2
-    shop.ledger.records.migrate()
+    migrate(shop.ledger.records, "0007")
     with shop.ledger.records.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM feature_fit")).scalar_one() == 0
