@@ -31,8 +31,8 @@ THIRD_PARTY = {
 BROAD_EXCEPT_KINDS = {"Exception", "BaseException"}
 BOUNDARIES = {
     "src/gateline/adapters/mlflow/embedded.py",  # plugin load
-    "src/gateline/app.py",  # worker loop of the reconcilers
     "src/gateline/cli/__init__.py",  # CLI main
+    "src/gateline/kernel/reconciling.py",  # worker loop of the reconcilers
     "src/gateline/server/boundary.py",  # HTTP handler of the control plane
     "src/gateline/sdk/metric_buffer.py",  # worker loop that logs metrics
     "src/gateline/sdk/execution.py",  # the user's steps
