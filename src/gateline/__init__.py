@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         instant,
     )
     from gateline.kernel.errors import GatelineError
+    from gateline.sdk.autolog import autolog
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
     from gateline.sdk.local import Local
@@ -61,6 +62,7 @@ __all__ = [
     "Standardise",
     "Step",
     "WindowView",
+    "autolog",
     "context",
     "instant",
     "pipeline",
@@ -89,6 +91,7 @@ _HOMES = {
         "instant",
     ),
     "gateline.kernel.errors": ("GatelineError",),
+    "gateline.sdk.autolog": ("autolog",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),
     "gateline.sdk.pipeline": ("Pipeline", "Step", "pipeline", "step"),

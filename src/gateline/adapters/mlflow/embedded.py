@@ -69,7 +69,7 @@ class EmbeddedMlflow:
         self._lock = threading.Lock()
         self.load_seconds: float | None = None
         self.asgi = Gate(self._app, self._sentence, self._guard, authenticate, decide)
-        self.run_source = MlflowRuns(self.loaded, self._seal.hold, settings.mlflow_path / "artifacts")
+        self.run_source = MlflowRuns(self.loaded, self._seal, settings.mlflow_path / "artifacts")
         self._projection = Projection(self.loaded)
 
     @property
