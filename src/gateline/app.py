@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateline.access import Access
-from gateline.adapters.mlflow import EmbeddedMlflow
+from gateline.adapters.mlflow import EmbeddedMlflow, Registered
 from gateline.data import Contracts, Datasets, ObjectStore, Retention, Sources, Spool, Tables
 from gateline.features import FeatureFits, FeatureSets, FeatureViews, Marks, Materialisation, OnlineFeatures, OnlineStore, SqliteOnlineStore
 from gateline.gates import Gates
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gateline.kernel.clock import Clock
     from gateline.kernel.settings import Settings
 
+_REGISTRATIONS_SECONDS = 5
 _log = structlog.get_logger(__name__)
 
 
@@ -225,6 +226,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     pipelines = Pipelines(ledger, objects)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
     outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
+    registrations = mlflow.registrations(
+        clock, freeze=tracking.freeze, frozen=tracking.frozen, registered=lambda: _registered(registry)
+    )  # fmt: skip
     lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
@@ -235,6 +239,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
+        ("registrations", _EverySeconds(clock, _REGISTRATIONS_SECONDS, registrations.reconcile)),
         ("features", _Pruning(online_features, clock).prune_when_due),
         ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
     )
@@ -283,6 +288,31 @@ def _fit_digest(feature_fits: FeatureFits, identity: str) -> str | None:
         return None
 
 
+def _registered(registry: Registry) -> list[Registered]:
+    """Return every model version."""
+    return [
+        Registered(id=version.id, name=version.name, run_id=version.run_id)
+        for model in registry.models()
+        for version in registry.versions(model.name)
+    ]
+
+
+class _EverySeconds:
+    """Does something from time to time."""
+
+    def __init__(self, clock: Clock, seconds: int, action: Callable[[], None]) -> None:
+        self._clock = clock
+        self._interval = seconds * SECOND
+        self._action = action
+        self._due = 0
+
+    def __call__(self) -> None:
+        now = self._clock.now()
+        if now >= self._due or self._due - now > self._interval:
+            self._action()
+            self._due = now + self._interval
+
+
 class _Checkpoints:
     """Signs the ledger from time to time."""
 
@@ -324,7 +354,11 @@ class _Projection:
         self._registry = registry
 
     def promoted(self, event: dict[str, Any]) -> None:
-        """Point MLflow's @production at the version that is in production now."""
+        """Point MLflow's @production at the version that is in production now, when its run logged a model that MLflow can show."""
         version = self._registry.get(event["version"])
-        number = self._mlflow.project_version(version.name, version.run_id, tags={"gateline.model_version": version.id})
+        try:
+            number = self._mlflow.project_version(version.name, version.run_id, tags={"gateline.model_version": version.id})
+        except NotFound as error:
+            _log.warning("mlflow.production_not_shown", version=version.id, reason=str(error))
+            return
         self._mlflow.project_alias(version.name, "production", number)

@@ -67,9 +67,11 @@ def autolog(
         disable: Turn it off, and put back MLflow's address.
 
     Raises:
-        InvalidInput: a run of MLflow is active in this process.
+        InvalidInput: a run of MLflow is active in this process, or a tag is reserved.
         Unavailable: the server's MLflow is switched off, failed to load or is not ready within two minutes.
     """
+    if not disable:
+        _check(tags or {})
     while _state:
         _state.pop().close()
     if disable:
@@ -83,8 +85,6 @@ def autolog(
         address = f"{client.address().rstrip('/')}/mlflow"
         wait_until_ready(client)
         mlflow = closing.enter_context(mlflow_at(address, client.token))
-        if mlflow.active_run() is not None:
-            raise InvalidInput("A run of MLflow is active.", next_step="End it first: mlflow.end_run().")
         folder = folder or Path.cwd()
         around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff)
         if name := experiment or project_name(folder):
@@ -95,6 +95,15 @@ def autolog(
     except BaseException:
         closing.close()
         raise
+
+
+def _check(tags: Mapping[str, str]) -> None:
+    import mlflow
+
+    if mlflow.active_run() is not None:
+        raise InvalidInput("A run of MLflow is active.", next_step="End it first: mlflow.end_run().")
+    if reserved := sorted(key for key in tags if key.strip().casefold().startswith("gateline.")):
+        raise InvalidInput(f"Tags are reserved for Gateline: {', '.join(reserved)}.", next_step="Choose other names.")
 
 
 class _Autolog:

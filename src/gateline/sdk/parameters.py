@@ -17,7 +17,7 @@ _SHOWN = 200
 def logged_params(params: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, bytes]]:
     """Return parameters as text, and the files that go with them.
 
-    A text of more than 6,000 characters stands in the file `long_params.json`; as parameter it is told by its beginning, length and SHA-256,
+    A text of more than 6,000 characters stands in the file `long_params.json`; as parameter it is its beginning, length and SHA-256,
     so that two runs still differ when it does.
 
     >>> logged_params({"rounds": 100})

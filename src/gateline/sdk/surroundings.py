@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.errors import InvalidInput, NotFound

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import sha256_bytes
-from gateline.kernel.errors import Conflict, IntegrityFailure, InvalidInput, NotFound
+from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
 from gateline.lineage import Node
 from gateline.tracking import rules
 from gateline.tracking.comparison import checked_runs, compare
@@ -211,8 +211,7 @@ class Tracking:
             NotFound: there is no such run.
         """
         wanted = {**tags, **({} if note is None else {NOTE_TAG: note or None})}
-        if not wanted:
-            raise InvalidInput("Nothing is to be changed.", next_step="Give tags or a note.")
+        rules.check_tags(wanted)
         if self.find(run_id) is not None:
             raise Conflict(
                 f"Run {run_id} is frozen: its tags and note are part of its digest.",

@@ -13,15 +13,18 @@ from gateline.adapters.mlflow.asgi import Gate
 from gateline.adapters.mlflow.guard import Guard, internally
 from gateline.adapters.mlflow.loading import Loaded, load, unload
 from gateline.adapters.mlflow.projection import Projection
+from gateline.adapters.mlflow.registrations import Registrations
 from gateline.adapters.mlflow.run_source import MlflowRuns
 from gateline.adapters.mlflow.seal import RunSeal
 from gateline.kernel.errors import Unavailable
 from gateline.tracking import frozen_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gateline.access import Permission, Principal
+    from gateline.adapters.mlflow.registrations import Registered
+    from gateline.kernel.clock import Clock
     from gateline.kernel.settings import Settings
     from gateline.ledger import Ledger
 
@@ -141,6 +144,19 @@ class EmbeddedMlflow:
             Unavailable: MLflow is not ready.
         """
         self._projection.alias(name, alias, version)
+
+    def registrations(
+        self,
+        clock: Clock,
+        *,
+        freeze: Callable[[str, str], object],
+        frozen: Callable[[Iterable[str]], set[str]],
+        registered: Callable[[], Iterable[Registered]],
+    ) -> Registrations:
+        """Return the reconciler of registrations; see there."""
+        return Registrations(
+            lambda: self._loaded, self._projection, self._guard, clock, freeze=freeze, frozen=frozen, registered=registered
+        )  # fmt: skip
 
     def _load(self) -> None:
         begun = time.perf_counter()

@@ -129,11 +129,11 @@ class MlflowRuns:
         mine = (SqlMetric.run_uuid == run_id, SqlMetric.key == name)
         with self._loaded().tracking.ManagedSessionMaker(read_only=True) as session:
             count = session.execute(select(func.count()).select_from(SqlMetric).where(*mine)).scalar_one()
-            if not count:
-                raise NotFound(f"Run {run_id} has no metric '{name}'.", next_step=f"See what it has: gateline tracking show {run_id}")
             rows = session.execute(select(*columns).where(*mine).order_by(*columns).limit(count).execution_options(yield_per=10_000))
             points = (MetricPoint(step=row[0], at=row[1] * _MICROSECONDS, value=_value(row[2], is_nan=row[3])) for row in rows)
             kept = sample(points, count, limit)
+        if not count:
+            raise NotFound(f"Run {run_id} has no metric '{name[:256]}'.", next_step=f"See what it has: gateline tracking show {run_id}")
         return MetricHistory(run_id=run_id, name=name, count=count, sampled=len(kept) < count, points=tuple(kept))
 
     def content(self, run_id: str, path: str) -> bytes | None:

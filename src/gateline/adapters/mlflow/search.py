@@ -24,6 +24,7 @@ _ORDERS = "Write a column and ASC or DESC: metrics.auc DESC, params.model, tags.
 _NEWEST_FIRST = "attributes.start_time DESC"
 _SAID_MAX = 2_000
 _QUOTED_MAX = 200
+_CONDITIONS_MAX = 30  # each is a join, and SQLite joins at most 64 tables
 _BAD_REQUESTS = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 
 
@@ -100,14 +101,18 @@ def _mistake(check: Callable[[str], Any], text: str) -> str:
 def _check_token(token: str) -> None:
     from mlflow.utils.search_utils import SearchUtils
 
-    _check_number(int(SearchUtils.parse_start_offset_from_page_token(token)))
+    if not 0 <= int(SearchUtils.parse_start_offset_from_page_token(token)) < 2**63:
+        raise ValueError(token)
 
 
 def _check_conditions(text: str) -> None:
     """Parse conditions and check that each comparison suits its column."""
     from mlflow.utils.search_utils import SearchUtils
 
-    for one in SearchUtils.parse_search_filter(text):
+    conditions = SearchUtils.parse_search_filter(text)
+    if len(conditions) > _CONDITIONS_MAX:
+        raise ValueError(f"{len(conditions)} conditions are more than {_CONDITIONS_MAX}")
+    for one in conditions:
         kind, key, comparator = one["type"], one["key"], one["comparator"].upper()
         SearchUtils.is_metric(kind, comparator)
         SearchUtils.is_param(kind, comparator)
