@@ -226,9 +226,6 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     pipelines = Pipelines(ledger, objects)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
     outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
-    registrations = mlflow.registrations(
-        clock, freeze=tracking.freeze, frozen=tracking.frozen, registered=lambda: _registered(registry)
-    )  # fmt: skip
     lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
@@ -239,7 +236,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
-        ("registrations", _EverySeconds(clock, _REGISTRATIONS_SECONDS, registrations.reconcile)),
+        ("registrations", _registrations(clock, mlflow, tracking, registry)),
         ("features", _Pruning(online_features, clock).prune_when_due),
         ("checkpoint", _Checkpoints(ledger, clock, settings.checkpoint_interval_seconds).sign_when_due),
     )
@@ -288,13 +285,15 @@ def _fit_digest(feature_fits: FeatureFits, identity: str) -> str | None:
         return None
 
 
-def _registered(registry: Registry) -> list[Registered]:
-    """Return every model version."""
-    return [
-        Registered(id=version.id, name=version.name, run_id=version.run_id)
-        for model in registry.models()
-        for version in registry.versions(model.name)
-    ]
+def _registrations(clock: Clock, mlflow: EmbeddedMlflow, tracking: Tracking, registry: Registry) -> _EverySeconds:
+    """Return what finishes registrations that were cut short, every five seconds."""
+
+    def registered() -> list[Registered]:
+        found = (version for model in registry.models() for version in registry.versions(model.name))
+        return [Registered(id=version.id, name=version.name, run_id=version.run_id) for version in found]
+
+    reconciler = mlflow.registrations(clock, freeze=tracking.freeze, frozen=tracking.frozen, registered=registered)
+    return _EverySeconds(clock, _REGISTRATIONS_SECONDS, reconciler.reconcile)
 
 
 class _EverySeconds:

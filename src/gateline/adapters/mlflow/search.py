@@ -138,7 +138,7 @@ def _first_wrong(text: str) -> tuple[int, str]:
 
 def _clauses(text: str) -> Iterator[tuple[int, str]]:
     """Yield the conditions between ANDs with their places; MLflow's tokenizer loses no character, so the places are exact."""
-    import sqlparse
+    from mlflow.utils.search_utils import sqlparse
 
     begin = position = 0
     for token in (token for statement in sqlparse.parse(text) for token in statement.flatten()):
