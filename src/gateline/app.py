@@ -224,8 +224,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )  # fmt: skip
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = Pipelines(ledger, objects)
-    shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
-    outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
+    outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: _shown(settings, mlflow, registry)})
     lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
@@ -343,6 +342,11 @@ class _Pruning:
         if now >= self._due or self._due - now > HOUR:
             self._online_features.prune()
             self._due = now + HOUR
+
+
+def _shown(settings: Settings, mlflow: EmbeddedMlflow, registry: Registry) -> list[Callable[[dict[str, Any]], None]]:
+    """Return what shows promotions in MLflow, when there is one."""
+    return [_Projection(mlflow, registry).promoted] if settings.mlflow else []
 
 
 class _Projection:
