@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         instant,
     )
     from gateline.kernel.errors import GatelineError
+    from gateline.sdk.autolog import autolog
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
     from gateline.sdk.local import Local
@@ -66,6 +67,7 @@ __all__ = [
     "Standardise",
     "Step",
     "WindowView",
+    "autolog",
     "context",
     "each",
     "instant",
@@ -95,6 +97,7 @@ _HOMES = {
         "instant",
     ),
     "gateline.kernel.errors": ("GatelineError",),
+    "gateline.sdk.autolog": ("autolog",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),
     "gateline.sdk.pipeline": ("Pipeline", "Step", "pipeline", "step"),

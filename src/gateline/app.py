@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import structlog
+
 from gateline.access import Access
-from gateline.adapters.mlflow import EmbeddedMlflow
+from gateline.adapters.mlflow import EmbeddedMlflow, Registered
 from gateline.data import Checkpoints, Contracts, Datasets, ObjectStore, Reconstructions, Retention, Sources, Spool, Tables
 from gateline.features import (
     EventIntake,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
     from gateline.kernel.clock import Clock
     from gateline.kernel.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +178,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )  # fmt: skip
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = Pipelines(ledger, objects)
-    shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
-    outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
+    outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: _shown(settings, mlflow, registry)})
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     steps: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("events", outbox.deliver),
@@ -186,6 +189,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
+        ("registrations", _registrations(clock, mlflow, tracking, registry)),
         ("features", WhenDue(clock, HOUR, features.online_features.prune)),
         *_mlflow_steps(mlflow, clock),
         ("checkpoint", WhenDue(clock, round(settings.checkpoint_interval_seconds * SECOND), ledger.checkpoint)),
@@ -294,6 +298,22 @@ def _fit_digest(feature_fits: FeatureFits, identity: str) -> str | None:
         return None
 
 
+def _registrations(clock: Clock, mlflow: EmbeddedMlflow, tracking: Tracking, registry: Registry) -> WhenDue:
+    """Return what finishes registrations that were cut short, every five seconds."""
+
+    def registered() -> list[Registered]:
+        found = (version for model in registry.models() for version in registry.versions(model.name))
+        return [Registered(id=version.id, name=version.name, run_id=version.run_id) for version in found]
+
+    reconciler = mlflow.registrations(clock, freeze=tracking.freeze, frozen=tracking.frozen, registered=registered)
+    return WhenDue(clock, 5 * SECOND, reconciler.reconcile)
+
+
+def _shown(settings: Settings, mlflow: EmbeddedMlflow, registry: Registry) -> list[Callable[[dict[str, Any]], None]]:
+    """Return what shows promotions in MLflow, when there is one."""
+    return [_Projection(mlflow, registry).promoted] if settings.mlflow else []
+
+
 class _Projection:
     """Shows in MLflow's registry what ours decided."""
 
@@ -302,7 +322,11 @@ class _Projection:
         self._registry = registry
 
     def promoted(self, event: dict[str, Any]) -> None:
-        """Point MLflow's @production at the version that is in production now."""
+        """Point MLflow's @production at the version that is in production now, when its run logged a model that MLflow can show."""
         version = self._registry.get(event["version"])
-        number = self._mlflow.project_version(version.name, version.run_id, tags={"gateline.model_version": version.id})
+        try:
+            number = self._mlflow.project_version(version.name, version.run_id, tags={"gateline.model_version": version.id})
+        except NotFound as error:
+            _log.warning("mlflow.production_not_shown", version=version.id, reason=str(error))
+            return
         self._mlflow.project_alias(version.name, "production", number)

@@ -115,6 +115,10 @@ class Client:
         """Put JSON at a path under /api/v1 and return the JSON answer; raises the server's errors."""
         return self._call("PUT", path, json=json, params=params)
 
+    def patch(self, path: str, *, json: Any = None) -> Any:
+        """Send changes as JSON to a path under /api/v1 and return the JSON answer; raises the server's errors."""
+        return self._call("PATCH", path, json=json)
+
     def delete(self, path: str, *, params: Mapping[str, Any] | None = None) -> Any:
         """Delete what is at a path under /api/v1; raises the server's errors."""
         return self._call("DELETE", path, params=params)

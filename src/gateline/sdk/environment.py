@@ -49,31 +49,34 @@ def describe_environment(folder: Path, *, seed: int | None = None) -> dict[str, 
 
 
 def describe_code(folder: Path) -> dict[str, Any]:
-    """Return commit, dirty and diff_sha256 of the git checkout that holds the folder; empty when there is none.
-
-    The difference counts changes of tracked files and the names of untracked ones.
-    """
-    git = shutil.which("git")
-    if git is None:
-        return {}
-
-    def run(*arguments: str) -> bytes | None:
-        command = [git, "-C", str(folder), *arguments]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS_MAX, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-    commit = run("rev-parse", "--verify", "HEAD")
+    """Return commit, dirty and diff_sha256 of the git checkout that holds the folder; empty when there is none."""
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if commit is None:
         return {}
-    changes = (run("status", "--porcelain=v1", "-z") or b"") + (run("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv") or b"")
+    changes = uncommitted_changes(folder)
     return {
         "commit": commit.decode().strip(),
         "dirty": bool(changes),
         "diff_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
     }
+
+
+def uncommitted_changes(folder: Path) -> bytes:
+    """Return what differs from the commit: the names of changed and untracked files, then the difference of the tracked ones."""
+    names = _git(folder, "status", "--porcelain=v1", "-z") or b""
+    return names + (_git(folder, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv") or b"")
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """Return what git answers about the checkout that holds the folder; None when it fails or there is no git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        done = subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, timeout=_GIT_SECONDS_MAX, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 @functools.cache

@@ -6,35 +6,34 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.clock import SystemClock
 from gateline.kernel.errors import InvalidInput, Unavailable
-from gateline.sdk.environment import describe_environment
 from gateline.sdk.logged_model import log_saved_model, requirements_of, saver, signature_of
 from gateline.sdk.metric_buffer import MetricBuffer, Value
 from gateline.sdk.mlflow_client import (
     check_columns,
     dataset_input,
     experiment_id_of,
-    field_of,
     mlflow_at,
     wait_until_ready,
 )
+from gateline.sdk.parameters import logged_params
+from gateline.sdk.resources import ResourceMeter
 from gateline.sdk.run_life import beating, ended_by_sigterm
 from gateline.sdk.saved_metrics import log_values, save_values
+from gateline.sdk.surroundings import Surroundings, log_files, log_resources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateline.sdk.client import Client
 
-ENVIRONMENT_FILE = "environment.json"
 _BATCH_PARAMS = 100
 
 
@@ -97,15 +96,7 @@ class TrackedRun:
         Raises:
             InvalidInput: a path is absolute or leaves the folder.
         """
-        with tempfile.TemporaryDirectory(prefix="gateline-run-") as temporary:
-            root = Path(temporary)
-            for name, content in files.items():
-                target = root / name
-                if Path(name).is_absolute() or ".." in Path(name).parts:
-                    raise InvalidInput(f"'{name}' is no path inside the run's artifact folder.")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
-            self._client.log_artifacts(self.run_id, str(root))
+        log_files(self._client, self.run_id, files)
 
     def log_lightgbm(
         self,
@@ -206,24 +197,29 @@ def tracked_run(
     feature_fit: Any = None,
     seed: int | None = None,
     folder: Path | None = None,
+    keep_diff: bool | None = None,
 ) -> Iterator[TrackedRun]:
     """Track what happens in the block as one MLflow run on the client's server.
 
     The run ends FINISHED, FAILED when the block raises, or KILLED when it is interrupted or the process gets SIGTERM; a process that dies
     without a word is noticed by the server, since the run has a heartbeat. Dataset versions become inputs with their full
     digest; interpreter, packages, lock files, commit, uncommitted changes, seed, hardware and thread counts become `environment.json`.
+    At the end duration, processor time, peak memory, bytes moved and, when gateline.toml declares a price, cost become metrics under
+    `resources.`; see `gateline.sdk.resources`.
 
     Args:
         client: The server and the token.
         experiment: Name of the experiment; created when it does not exist.
         name: Name of the run, for people.
         datasets: Dataset versions it reads: `DatasetVersion` objects or their JSON.
-        params: Parameters; values are logged as text.
+        params: Parameters; values are logged as text, and those of more than 6,000 characters whole in `long_params.json`.
         tags: Tags; none may begin with `gateline.`.
         feature_set: The feature set version it uses, as object, JSON or id.
         feature_fit: The fit of its transforms that it trains with, as object or JSON.
         seed: Its seed.
         folder: The project folder; the current one when not given.
+        keep_diff: Whether uncommitted changes are kept as the file `code.diff`, at most 1 MiB; their SHA-256 is always recorded. They may
+            hold secrets, so they are kept only when this, or `[tracking] keep_diff = true` in gateline.toml, says so.
 
     Raises:
         Unavailable: the server's MLflow is switched off, failed to load or is not ready within two minutes; or metric values were not
@@ -232,16 +228,15 @@ def tracked_run(
     address = f"{client.address().rstrip('/')}/mlflow"  # in process, asking for the address is what starts MLflow
     wait_until_ready(client)
     with mlflow_at(address, client.token) as mlflow:
-        environment = describe_environment(folder or Path.cwd(), seed=seed)
-        content = canonical_bytes(environment)
+        around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff)
         experiment_id = experiment_id_of(mlflow, experiment)
-        labels = {**_tags(environment, content, feature_set, feature_fit), **(tags or {})}
+        labels = {**around.tags(feature_set, feature_fit), **(tags or {})}
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=labels)
-        run = TrackedRun(mlflow, active.info.run_id, experiment_id, address, environment)
-        status, raised = "FAILED", None
+        run = TrackedRun(mlflow, active.info.run_id, experiment_id, address, around.environment)
+        status, raised, meter = "FAILED", None, ResourceMeter()
         try:
             with ended_by_sigterm(), beating(client, run.run_id):
-                _log_start(mlflow, run, datasets, params or {}, content)
+                _log_start(mlflow, run, datasets, params or {}, around.files())
                 yield run
             status = "FINISHED"
         except BaseException as error:
@@ -249,53 +244,35 @@ def tracked_run(
             status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
             raise
         finally:
-            _end(mlflow, run, status, raised, folder or Path.cwd())
+            resources = partial(log_resources, mlflow.MlflowClient(), run.run_id, meter, around.price)
+            _end(mlflow, run, status, raised, folder or Path.cwd(), resources)
 
 
-def _end(mlflow: Any, run: TrackedRun, status: str, raised: BaseException | None, folder: Path) -> None:
+def _end(mlflow: Any, run: TrackedRun, status: str, raised: BaseException | None, folder: Path, resources: Callable[[], None]) -> None:
     """Log what waits, then close the run: FAILED when something could not be logged. What the block raised is not hidden by that."""
     unlogged = run.settle(folder)
-    mlflow.end_run("FAILED" if unlogged is not None and status == "FINISHED" else status)
+    try:
+        resources()
+    finally:
+        mlflow.end_run("FAILED" if unlogged is not None and status == "FINISHED" else status)
     if unlogged is not None:
         if raised is None:
             raise unlogged
         raised.add_note(str(unlogged))
 
 
-def _tags(environment: dict[str, Any], content: bytes, feature_set: Any, feature_fit: Any) -> dict[str, str]:
-    """Return what people search runs by; the whole environment is an artifact."""
-    code = environment["code"]
-    found = {
-        "environment.sha256": sha256_bytes(content),
-        "environment.python": environment["python"],
-        "environment.packages_sha256": environment["packages_sha256"],
-        **{f"environment.{name}": value for name, value in environment["locks"].items()},
-    }
-    if code:
-        found |= {"mlflow.source.git.commit": code["commit"], "code.dirty": str(code["dirty"]).lower()}
-        found |= {"code.diff_sha256": code["diff_sha256"]} if code["dirty"] else {}
-    if environment["seed"] is not None:
-        found["seed"] = str(environment["seed"])
-    if isinstance(feature_set, str):
-        found["feature_set"] = feature_set
-    elif feature_set is not None:
-        found |= {"feature_set": str(field_of(feature_set, "id")), "feature_set.digest": str(field_of(feature_set, "digest"))}
-    if feature_fit is not None:
-        found |= {"feature_fit": str(field_of(feature_fit, "id")), "feature_fit.digest": str(field_of(feature_fit, "digest"))}
-    return found
-
-
-def _log_start(mlflow: Any, run: TrackedRun, datasets: Sequence[Any], params: Mapping[str, Any], environment: bytes) -> None:
-    """Log parameters, inputs and environment, one request each."""
+def _log_start(mlflow: Any, run: TrackedRun, datasets: Sequence[Any], params: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Log parameters, inputs and files, one request each."""
     from mlflow.entities import Param
 
     client = mlflow.MlflowClient()
-    logged = [Param(key, str(value)) for key, value in params.items()]
+    texts, long = logged_params(params)
+    logged = [Param(key, text) for key, text in texts.items()]
     for start in range(0, len(logged), _BATCH_PARAMS):
         client.log_batch(run.run_id, params=logged[start : start + _BATCH_PARAMS])
     if datasets:
         client.log_inputs(run.run_id, [dataset_input(one) for one in datasets])
-    run.log_files({ENVIRONMENT_FILE: environment})
+    run.log_files({**files, **long})
 
 
 def _walk(folder: Path) -> list[Path]:

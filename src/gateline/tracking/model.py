@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 from gateline.kernel.canonical import digest
 
@@ -15,6 +14,7 @@ ENVIRONMENT_FILE = "environment.json"
 COMMIT_TAG = "mlflow.source.git.commit"
 DATASET_VERSION_TAG = "gateline.dataset_version"
 DATASET_SHA256_TAG = "gateline.sha256"
+NOTE_TAG = "mlflow.note.content"
 FIT_TAG = "feature_fit"
 FIT_DIGEST_TAG = "feature_fit.digest"
 
@@ -159,22 +159,6 @@ class RunSnapshot(RunFacts):
         """Return every field for JSON."""
         facts = RunFacts.as_dict(self)
         return {**facts, "digest": self.digest, "frozen_at": self.frozen_at, "frozen_by": self.frozen_by}
-
-
-class RunSource(Protocol):
-    """Where runs come from. The embedded MLflow is one; tests bring another."""
-
-    def hold(self, run_id: str) -> AbstractContextManager[None]:
-        """Keep the run from being written while it is read; waits for writes under way."""
-        ...
-
-    def read(self, run_id: str, *, with_files: bool = True) -> RunFacts:
-        """Return the run; without files, `artifacts` and the files of `models` are empty. Raises NotFound."""
-        ...
-
-    def recent(self, *, experiment: str = "", limit: int = 50) -> list[RunFacts]:
-        """Return runs without their files, newest first, optionally of one experiment."""
-        ...
 
 
 def snapshot_of(facts: RunFacts, *, frozen_at: int, frozen_by: str) -> RunSnapshot:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from gateline.kernel.errors import Conflict, GatelineError, IntegrityFailure
+from typing import TYPE_CHECKING
+
+from gateline.kernel.errors import Conflict, GatelineError, IntegrityFailure, InvalidInput
 from gateline.tracking.model import FINISHED, ArtifactFile, RunFacts, RunSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TAG_KEY_LENGTH_MAX = 250
+TAG_VALUE_LENGTH_MAX = 8_000
 
 
 def refusal_to_freeze(facts: RunFacts) -> GatelineError | None:
@@ -19,6 +27,26 @@ def refusal_to_freeze(facts: RunFacts) -> GatelineError | None:
         next_step=next_step,
         facts={"run_id": facts.run_id, "status": facts.status},
     )
+
+
+def check_tags(tags: Mapping[str, str | None]) -> None:
+    """Refuse tags that MLflow would refuse or cut.
+
+    Raises:
+        InvalidInput: there are none, or keys or values are empty or too long; all such are named.
+    """
+    mistakes = [
+        f"key '{key[:40]}' has {len(key)} characters" for key in tags if not key.strip() or len(key) > TAG_KEY_LENGTH_MAX
+    ] + [
+        f"the value of '{key[:40]}' has {len(value):,} characters"
+        for key, value in tags.items()
+        if value is not None and len(value) > TAG_VALUE_LENGTH_MAX
+    ]  # fmt: skip
+    if not tags or mistakes:
+        raise InvalidInput(
+            f"The run is not changed: {'; '.join(mistakes) or 'there is nothing to change'}.",
+            next_step=f"Keys have 1 to {TAG_KEY_LENGTH_MAX} characters, values and notes at most {TAG_VALUE_LENGTH_MAX:,}.",
+        )
 
 
 def all_files(facts: RunFacts) -> dict[str, ArtifactFile]:

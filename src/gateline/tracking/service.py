@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.errors import IntegrityFailure, NotFound
+from gateline.kernel.canonical import sha256_bytes
+from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
 from gateline.lineage import Node
 from gateline.tracking import rules
-from gateline.tracking.model import FIT_DIGEST_TAG, FIT_TAG, RunFacts, RunSnapshot, RunSource, run_digest, snapshot_from, snapshot_of
+from gateline.tracking.comparison import checked_runs, compare
+from gateline.tracking.model import (
+    ENVIRONMENT_FILE,
+    FIT_DIGEST_TAG,
+    FIT_TAG,
+    NOTE_TAG,
+    RunFacts,
+    RunSnapshot,
+    run_digest,
+    snapshot_from,
+    snapshot_of,
+)
 from gateline.tracking.store import FROZEN, RunSnapshotRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateline.kernel.records import Records
     from gateline.ledger import Ledger
     from gateline.lineage import Lineage
+    from gateline.tracking.comparison import Comparison
+    from gateline.tracking.query import MetricHistory, RunPage, RunQuery
+    from gateline.tracking.source import RunSource
 
 
 class Tracking:
@@ -136,9 +152,74 @@ class Tracking:
         """
         return self.find(run_id) or self._source.read(run_id, with_files=False)
 
-    def recent(self, *, experiment: str = "", limit: int = 50) -> list[RunFacts]:
-        """Return runs as MLflow tells them now, without their files, newest first."""
-        return self._source.recent(experiment=experiment, limit=limit)
+    def search(self, query: RunQuery) -> RunPage:
+        """Return a page of runs as MLflow tells them now, without their files and metric histories.
+
+        Raises:
+            InvalidInput: filter, order or page token is wrong; the message quotes where, and says what is allowed.
+            NotFound: there is no such experiment.
+        """
+        return self._source.search(query)
+
+    def history(self, run_id: str, name: str, *, limit: int) -> MetricHistory:
+        """Return the values of a metric, or a sample of at most `limit` of them that keeps first, last, peaks and gaps.
+
+        Raises:
+            NotFound: there is no such run, or it has no such metric.
+        """
+        return self._source.history(run_id, name, limit=limit)
+
+    def compare(self, run_ids: Sequence[str]) -> Comparison:
+        """Return what differs between two to ten runs, and what is equal. Frozen runs are compared as they were frozen.
+
+        Raises:
+            InvalidInput: too few or too many runs, or one of them twice.
+            NotFound: there is no such run.
+            IntegrityFailure: the recorded environment of a frozen run was changed.
+        """
+        runs = [self.read(run_id) for run_id in checked_runs(run_ids)]
+        return compare(runs, {run.run_id: self._environment(run) for run in runs})
+
+    def _environment(self, run: RunFacts) -> dict[str, Any]:
+        """Return what the run recorded of where it ran; empty when it recorded nothing that can be read."""
+        content = self._source.content(run.run_id, ENVIRONMENT_FILE)
+        if isinstance(run, RunSnapshot) and run.environment_digest != ("" if content is None else sha256_bytes(content)):
+            raise IntegrityFailure(
+                f"File '{ENVIRONMENT_FILE}' of frozen run {run.run_id} differs from its snapshot.",
+                next_step=f"See what else was changed: gateline tracking verify {run.run_id}",
+                facts={"run_id": run.run_id, "path": ENVIRONMENT_FILE},
+            )
+        try:
+            found = json.loads(content or b"{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def annotate(self, actor: str, run_id: str, *, tags: Mapping[str, str | None], note: str | None = None) -> RunFacts:
+        """Set tags of a run that is not frozen, remove those whose value is None, and set its note; return the run.
+
+        Args:
+            actor: Who asks.
+            run_id: The run.
+            tags: New values by key.
+            note: Words for people in Markdown, as MLflow's UI shows them; empty removes the note, None leaves it.
+
+        Raises:
+            InvalidInput: nothing is to be changed, or MLflow refuses a key or value.
+            Denied: a tag is reserved.
+            Conflict: the run is frozen.
+            NotFound: there is no such run.
+        """
+        wanted = {**tags, **({} if note is None else {NOTE_TAG: note or None})}
+        rules.check_tags(wanted)
+        if self.find(run_id) is not None:
+            raise Conflict(
+                f"Run {run_id} is frozen: its tags and note are part of its digest.",
+                next_step="Write what is to be said about it into the model version, or start a new run.",
+                facts={"run_id": run_id},
+            )
+        self._source.annotate(actor, run_id, wanted)
+        return self._source.read(run_id, with_files=False)
 
     def frozen(self, run_ids: Iterable[str]) -> set[str]:
         """Return those of the runs that are frozen."""

@@ -9,7 +9,7 @@ import pytest
 
 from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
 from gateline.lineage import Lineage, Node
-from gateline.tracking import ArtifactFile, DatasetUse, LoggedModel, RunFacts, Tracking, frozen_runs
+from gateline.tracking import ArtifactFile, DatasetUse, LoggedModel, RunFacts, RunPage, RunQuery, Tracking, frozen_runs
 from gateline.tracking.model import run_digest, snapshot_from
 
 FILE = ArtifactFile(sha256="aa" * 32, size_bytes=3)
@@ -50,8 +50,9 @@ class Runs:
         run = self.runs[run_id]
         return run if with_files else replace(run, artifacts={}, models=())
 
-    def recent(self, *, experiment="", limit=50):
-        return [run for run in self.runs.values() if experiment in {"", run.experiment}][:limit]
+    def search(self, query):
+        found = [run for run in self.runs.values() if query.experiment in {"", run.experiment}]
+        return RunPage(runs=tuple(found[: query.max_results]), next_page_token="")
 
 
 def tracking(ledger, *runs, **more):
@@ -170,5 +171,5 @@ def test_frozen_runs_are_told_apart(ledger):
     service = tracking(ledger, FACTS, replace(FACTS, run_id="r2"))
     service.freeze("developer", "r1")
     assert service.frozen(["r1", "r2"]) == frozen_runs(ledger.records, ["r1", "r2"]) == {"r1"}
-    assert [run.run_id for run in service.recent()] == ["r1", "r2"]
-    assert service.recent(experiment="other") == []
+    assert [run.run_id for run in service.search(RunQuery()).runs] == ["r1", "r2"]
+    assert service.search(RunQuery(experiment="other")).runs == ()

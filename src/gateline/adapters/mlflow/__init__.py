@@ -4,5 +4,6 @@ MLflow itself (eight seconds and 150 MB) is imported by `EmbeddedMlflow.start` i
 """
 
 from gateline.adapters.mlflow.embedded import EmbeddedMlflow, State
+from gateline.adapters.mlflow.registrations import Registered
 
-__all__ = ["EmbeddedMlflow", "State"]
+__all__ = ["EmbeddedMlflow", "Registered", "State"]

@@ -13,6 +13,7 @@ from gateline.adapters.mlflow.asgi import Gate
 from gateline.adapters.mlflow.guard import Guard, internally
 from gateline.adapters.mlflow.loading import Loaded, analyse, load, unload
 from gateline.adapters.mlflow.projection import Projection
+from gateline.adapters.mlflow.registrations import Registrations
 from gateline.adapters.mlflow.run_source import MlflowRuns
 from gateline.adapters.mlflow.seal import RunSeal
 from gateline.kernel.clock import SystemClock
@@ -20,9 +21,10 @@ from gateline.kernel.errors import Unavailable
 from gateline.tracking import frozen_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gateline.access import Permission, Principal
+    from gateline.adapters.mlflow.registrations import Registered
     from gateline.kernel.clock import Clock
     from gateline.kernel.settings import Settings
     from gateline.ledger import Ledger
@@ -74,7 +76,7 @@ class EmbeddedMlflow:
         self._lock = threading.Lock()
         self.load_seconds: float | None = None
         self.asgi = Gate(lambda: self._loaded, self._sentence, self._guard, authenticate, decide)
-        self.run_source = MlflowRuns(self.loaded, self._seal.hold, settings.mlflow_path / "artifacts")
+        self.run_source = MlflowRuns(self.loaded, self._seal, settings.mlflow_path / "artifacts")
         self._projection = Projection(self.loaded)
 
     @property
@@ -171,6 +173,19 @@ class EmbeddedMlflow:
         loaded = self._loaded
         if loaded is not None and run_ids:
             loaded.liveness.wrote(run_ids)
+
+    def registrations(
+        self,
+        clock: Clock,
+        *,
+        freeze: Callable[[str, str], object],
+        frozen: Callable[[Iterable[str]], set[str]],
+        registered: Callable[[], Iterable[Registered]],
+    ) -> Registrations:
+        """Return the reconciler of registrations; see there."""
+        return Registrations(
+            lambda: self._loaded, self._projection, self._guard, clock, freeze=freeze, frozen=frozen, registered=registered
+        )  # fmt: skip
 
     def _load(self) -> None:
         begun = time.perf_counter()

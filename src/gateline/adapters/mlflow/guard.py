@@ -115,6 +115,13 @@ class Guard:
             tx.record("run.closed", run_id, {"status": "KILLED", "last_heard_of": last_heard_of})
         _log.warning("mlflow.run_closed", run_id=run_id, last_heard_of=last_heard_of)
 
+    def changed_once(self, what: str, *, subject: str, facts: dict[str, Any]) -> bool:
+        """Write 'mlflow.registry.changed' unless the ledger has such an entry of the subject; return whether it was written."""
+        if any(one.payload["what"] == what for one in self._ledger.entries(subject=subject, kind="mlflow.registry.changed", limit=1_000)):
+            return False
+        self.changed(what, subject=subject, facts=facts)
+        return True
+
     def only_internal(self, what: str, *, subject: str, reason: str, next_step: str) -> None:
         """Refuse unless our own projection acts."""
         if not self.acting.internal:

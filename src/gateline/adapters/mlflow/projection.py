@@ -5,6 +5,7 @@ Called in-process, never over HTTP. Every call may be repeated.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from gateline.adapters.mlflow.guard import internally
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from gateline.adapters.mlflow.loading import Loaded
 
 VERSION_TAG = "gateline.model_version"
+
+
+def tell_model(loaded: Loaded, model_id: str, name: str, version: int | str) -> None:
+    """Let a logged model know of a version made of it, unless it does; MLflow, told twice, would forget the other versions."""
+    known = loaded.tracking.get_logged_model(model_id).tags.get("mlflow.modelVersions")
+    if not any((one["name"], str(one["version"])) == (name, str(version)) for one in json.loads(known or "[]")):
+        loaded.tracking.set_model_versions_tags(name, version, model_id)
 
 
 class Projection:
@@ -49,10 +57,14 @@ class Projection:
         with internally():
             self._ensure_model(name)
             versions = loaded.registry.search_model_versions(f"name = '{name}' and run_id = '{run_id}'", max_results=1_000)
-            existing = next((one for one in versions if one.source == source), None)
+            location = loaded.tracking.get_logged_model(model_id).artifact_location
+            # one that still names the folder is a version whose making was cut short
+            existing = next((one for one in versions if one.source in {source, location}), None)
             if existing is None:
                 existing = loaded.registry.create_model_version(name, source, run_id, model_id=model_id)
-                loaded.tracking.set_model_versions_tags(name, existing.version, model_id)
+            elif existing.source != source:
+                loaded.registry.set_source(name, existing.version, source)
+            tell_model(loaded, model_id, name, existing.version)
             for key, value in (tags or {}).items():
                 if existing.tags.get(key) != value:
                     loaded.registry.set_model_version_tag(name, existing.version, ModelVersionTag(key, value))

@@ -51,6 +51,11 @@ class GateRegistryStore(RegistryStore):
             )
             return [row[0] for row in found]
 
+    def set_source(self, name: str, version: int | str, source: str) -> None:
+        """Let a version name its logged model (`models:/m-…`) and not the folder of its files."""
+        with self.ManagedSessionMaker(read_only=False) as session:
+            self._get_sql_model_version(session, name, version).source = source
+
     def _never(self, what: str, name: str) -> None:
         self._guard.only_internal(
             what,
@@ -122,8 +127,7 @@ class GateRegistryStore(RegistryStore):
             run_id = run_id or model.source_run_id
         made = super().create_model_version(name, location, run_id, tags, run_link, description, local_model_path, None)
         if location != source:
-            with self.ManagedSessionMaker(read_only=False) as session:
-                self._get_sql_model_version(session, name, made.version).source = source
+            self.set_source(name, made.version, source)
             made = self.get_model_version(name, made.version)
         self._guard.changed("version created", subject=f"{name}:{made.version}", facts={"run_id": run_id or "", "source": source})
         return made

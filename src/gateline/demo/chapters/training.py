@@ -35,7 +35,8 @@ def tell_training(stage: Stage) -> None:
     )
     tracked = stage.client("developer").get(f"/runs/{result['run_id']}")
     inputs = ", ".join(sorted(one["version"] for one in tracked["inputs"]))
-    say(f"MLflow run {result['run_id']}: inputs {inputs}; {len(tracked['params'])} parameters, {len(tracked['metrics'])} metrics", "ok")
+    metrics = [name for name in tracked["metrics"] if not name.startswith("resources.")]
+    say(f"MLflow run {result['run_id']}: inputs {inputs}; {len(tracked['params'])} parameters, {len(metrics)} metrics", "ok")
     more(f"frozen with digest {tracked['digest'][:16]}…, environment {tracked['environment_digest'][:16]}…; {stage.url}/mlflow")
 
 

@@ -1,0 +1,166 @@
+"""Finishes registrations that were left half-done, in MLflow's registry or between it and our records. Each pass may be repeated.
+
+A registration touches MLflow's database several times, and our records once. A process that dies in between leaves one of these:
+a version without its ledger entry, a version that names its files and not its logged model, a logged model that does not know its
+version, a version whose run is not frozen, or a version of our registry that MLflow does not show. A pass mends each.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateline.adapters.mlflow.guard import INTERNAL_NAME, internally
+from gateline.adapters.mlflow.projection import VERSION_TAG, tell_model
+from gateline.kernel.clock import SECOND
+from gateline.kernel.errors import Conflict, GatelineError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateline.adapters.mlflow.guard import Guard
+    from gateline.adapters.mlflow.loading import Loaded
+    from gateline.adapters.mlflow.projection import Projection
+    from gateline.kernel.clock import Clock
+
+QUIET_SECONDS = 60
+_MODEL_LOCATION = re.compile(r".*/models/(?P<model>m-[0-9a-f]{32})/artifacts/?")
+_MILLISECOND = SECOND // 1_000
+_ENDED_BADLY = frozenset({"FAILED", "KILLED"})
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A version of our registry: its id (`flights@3`), model and run."""
+
+    id: str
+    name: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """A version of MLflow's registry."""
+
+    name: str
+    version: int
+    source: str
+    location: str
+    run_id: str
+    created_at: int
+
+    @property
+    def subject(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    @property
+    def model_id(self) -> str:
+        found = _MODEL_LOCATION.fullmatch(self.location)
+        return "" if found is None else found["model"]
+
+
+class Registrations:
+    """The reconciler of registrations.
+
+    Args:
+        loaded: Returns MLflow once it is loaded, None before that.
+        projection: Shows our versions in MLflow.
+        guard: Records what MLflow's registry did.
+        clock: Tells how long a run has been quiet.
+        freeze: Freezes a run in the name of a principal, or raises why it cannot be.
+        frozen: Tells which of some runs are frozen.
+        registered: Returns the versions of our registry.
+    """
+
+    def __init__(
+        self,
+        loaded: Callable[[], Loaded | None],
+        projection: Projection,
+        guard: Guard,
+        clock: Clock,
+        *,
+        freeze: Callable[[str, str], object],
+        frozen: Callable[[Iterable[str]], set[str]],
+        registered: Callable[[], Iterable[Registered]],
+    ) -> None:
+        self._loaded = loaded
+        self._projection = projection
+        self._guard = guard
+        self._clock = clock
+        self._freeze = freeze
+        self._frozen = frozen
+        self._registered = registered
+        self._whole: set[str] = set()
+        self._settled: set[str] = set()
+        self._projected: set[str] = set()
+
+    def reconcile(self) -> None:
+        """Mend what can be mended now; does nothing while MLflow is not loaded. What is whole is looked at once per process."""
+        loaded = self._loaded()
+        if loaded is None:
+            return
+        for version in self._fresh(loaded):
+            if version.subject not in self._whole:
+                self._make_whole(loaded, version)
+                self._whole.add(version.subject)
+            if self._is_settled(loaded, version):
+                self._settled.add(version.subject)
+        self._project()
+
+    def _fresh(self, loaded: Loaded) -> list[_Shown]:
+        """Return the versions of MLflow's registry that are not settled."""
+        from mlflow.store.model_registry.dbmodels.models import SqlModelVersion as Version
+        from sqlalchemy import select
+
+        columns = (Version.name, Version.version, Version.source, Version.storage_location, Version.run_id, Version.creation_time)
+        with loaded.registry.ManagedSessionMaker(read_only=True) as session:
+            rows = session.execute(select(*columns).where(Version.current_stage != "Deleted_Internal").order_by(*columns[:2])).all()
+        found = (
+            _Shown(name=row[0], version=row[1], source=row[2] or "", location=row[3] or "", run_id=row[4] or "", created_at=row[5] or 0)
+            for row in rows
+        )
+        return [one for one in found if one.subject not in self._settled]
+
+    def _make_whole(self, loaded: Loaded, version: _Shown) -> None:
+        """Give the version its source, its logged model the version, and the ledger its entry."""
+        with internally():
+            if version.model_id and version.source == version.location:
+                loaded.registry.set_source(version.name, version.version, f"models:/{version.model_id}")
+            if version.model_id:
+                tell_model(loaded, version.model_id, version.name, version.version)
+            facts = {"run_id": version.run_id, "source": version.source}
+            if self._guard.changed_once("version created", subject=version.subject, facts=facts):
+                _log.warning("mlflow.registration_resumed", version=version.subject)
+
+    def _is_settled(self, loaded: Loaded, version: _Shown) -> bool:
+        """Freeze the run when it has ended well and been quiet for a minute; return whether nothing more is to be done."""
+        if not version.run_id or self._frozen([version.run_id]):
+            return True
+        info = loaded.tracking.get_run(version.run_id).info
+        if info.status in _ENDED_BADLY:
+            return True
+        quiet_since = max(info.end_time or 0, version.created_at) * _MILLISECOND
+        if info.end_time is None or self._clock.now() - quiet_since < QUIET_SECONDS * SECOND:
+            return False
+        try:
+            self._freeze(INTERNAL_NAME, version.run_id)
+        except (Conflict, Unavailable):
+            return False
+        except GatelineError as error:
+            _log.warning("mlflow.registered_run_not_frozen", version=version.subject, run_id=version.run_id, failure=str(error))
+        return True
+
+    def _project(self) -> None:
+        """Show in MLflow the versions of our registry that it does not show."""
+        for version in self._registered():
+            if version.id in self._projected:
+                continue
+            try:
+                self._projection.version(version.name, version.run_id, tags={VERSION_TAG: version.id})
+            except NotFound as error:
+                _log.info("mlflow.version_not_shown", version=version.id, reason=str(error))
+            self._projected.add(version.id)
