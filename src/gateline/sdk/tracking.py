@@ -24,6 +24,7 @@ from gateline.sdk.mlflow_client import (
     model_requirements,
     wait_until_ready,
 )
+from gateline.sdk.notebook import log_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -195,7 +196,10 @@ def tracked_run(
             status = "KILLED"
             raise
         finally:
-            mlflow.end_run(status)
+            try:
+                log_notebook(mlflow.MlflowClient(), run.run_id)  # outside a notebook there is nothing to log
+            finally:
+                mlflow.end_run(status)
 
 
 def _tags(environment: dict[str, Any], content: bytes, feature_set: Any) -> dict[str, str]:
