@@ -180,11 +180,15 @@ def test_random_notebooks_give_the_same_as_in_one_go(tmp_path_factory: pytest.Te
 
 def test_tags_name_steps_and_parameters(tmp_path: Path) -> None:
     sources = [
-        ("rate = 0.5\nlabel: str = 'x'\nlisted = [1]", ["parameters"]), "#md # Not a step", ("x = [rate]", ["step:Load it"]), "x.append(label)",
-        ("y = x + listed", ["step:fit"]), ("y", ["step:fit"]),
-    ]  # fmt: skip
+        ("rate = 0.5\nlabel: str = 'x'\nlisted = [1]\nmany = {1}\nmany.add(2)", ["parameters"]),
+        "#md # Not a step",
+        ("x = [rate]", ["step:Load it"]),
+        "x.append(label)",
+        ("y = x + listed", ["step:fit"]),
+        ("y", ["step:fit"]),
+    ]
     made, folder = converted(tmp_path, *sources)
-    assert made.steps == ("load-it", "fit")
+    assert made.steps == ("start", "load-it", "fit")
     assert result(folder) == [0.5, "x", 1]
     assert result(folder, rate=2, listed=[7]) == [2, "x", 7]
 

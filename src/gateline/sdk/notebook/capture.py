@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.sdk.notebook.checking import Finding, Severity, check_notebook
 from gateline.sdk.notebook.reading import Cell, Notebook
-from gateline.sdk.notebook.recording import document, log_document
+from gateline.sdk.notebook.recording import DIGEST_TAG, document, log_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +148,8 @@ class _Watch:
         client = mlflow.MlflowClient()
         wanted = f"tags.`{_SESSION_TAG}` = '{self._session}' and attributes.status != 'RUNNING'"
         for run in client.search_runs([last.info.experiment_id], filter_string=wanted, max_results=_RUNS_MAX):
-            if run.info.run_id not in self._logged and log_notebook(client, run.info.run_id):
+            kept = run.info.run_id in self._logged or DIGEST_TAG in run.data.tags  # the latter by `tracked_run`
+            if not kept and log_notebook(client, run.info.run_id):
                 self._logged.add(run.info.run_id)
 
 

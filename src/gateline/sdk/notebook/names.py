@@ -260,9 +260,9 @@ class _Visitor(ast.NodeVisitor):
             self._read(name)
         self.found.later |= inner.found.later
         self.found.changes |= inner.found.changes - inner.found.writes
-        for one in ast.walk(node):
-            if isinstance(one, ast.NamedExpr):
-                self.found.writes.add(one.target.id)
+        for inside in ast.walk(node):
+            if isinstance(inside, ast.NamedExpr):
+                self.found.writes.add(inside.target.id)
 
     visit_ListComp = _comprehension  # noqa: N815
     visit_SetComp = _comprehension  # noqa: N815

@@ -142,8 +142,9 @@ def _taken_apart(tree: ast.Module, text: str) -> tuple[tuple[Statement, ...], tu
 
 
 def _first_line(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(one.lineno for one in decorators)])
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return min([node.lineno, *(one.lineno for one in node.decorator_list)])
+    return node.lineno
 
 
 def _spans_lines(node: ast.stmt) -> bool:

@@ -12,6 +12,7 @@ The rules, which `docs/how-to/notebook.md` explains:
 from __future__ import annotations
 
 import ast
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def _add_code(parts: Parts, cell: Cell, *, last: bool) -> None:
     section = parts.sections[-1]
     for one in code.statements:
         name, value = _plain_assignment(one.node)
-        if _PARAMETERS in cell.tags and name:
+        if _PARAMETERS in cell.tags and name and _is_json(value):
             parts.parameters[name] = value
         elif not _shows_only(one.node) or (last and one is code.statements[-1]):
             section.statements.append(one)
@@ -198,6 +199,14 @@ def _belongs_to_top(one: Statement, once: set[str], changed: set[str], known: se
         return free_names(node) <= known
     name, value = _plain_assignment(node)
     return bool(name) and name not in changed and _is_constant(value)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON gives the same value back, as parameters of pipelines must."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_constant(value: Any) -> bool:
