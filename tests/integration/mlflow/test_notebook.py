@@ -98,11 +98,22 @@ def files_of(served, run_id):
     return served.home / "mlflow" / "artifacts" / facts.info.experiment_id / run_id / "artifacts", facts.data.tags
 
 
-def test_a_stock_notebook_is_found_checked_kept_and_becomes_a_project_with_the_same_metrics(served, client, surroundings, tmp_path, capsys):
-    path = execute(tmp_path / "Late parcels.ipynb", filled(STOCK, url=served.url, experiment="late"))
-    (run,) = runs_of(client, "late")
+@pytest.fixture(scope="module")
+def stock_run(served, tmp_path_factory):
+    """The stock notebook, executed once: its path, and the run that it logged."""
+    folder = tmp_path_factory.mktemp("stock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_TOKEN", served.developer)
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        path = execute(folder / "Late parcels.ipynb", filled(STOCK, url=served.url, experiment="late"))
+    with Client(url=served.url.removesuffix("/mlflow"), token=served.developer) as client:
+        (run,) = runs_of(client, "late")
     assert set(run["metrics"]) == {"auc", "mean"}
+    return path, run
 
+
+def test_a_stock_notebook_is_checked_and_kept_with_its_run(served, client, surroundings, stock_run, tmp_path, capsys):
+    path, run = stock_run
     assert main(["notebook", "check", str(path), "--run", run["run_id"], "--json"]) == 0
     checked = answer(capsys)
     assert (checked["findings"], checked["executed"]) == ([], checked["cells"])
@@ -112,30 +123,27 @@ def test_a_stock_notebook_is_found_checked_kept_and_becomes_a_project_with_the_s
     assert tags["notebook.findings"] == "error=0 warning=0 note=0"
     assert [one["count"] for one in kept["cells"]] == list(range(1, 10))
 
+    before = {one["run_id"] for one in runs_of(client, "late")}
+    done = subprocess.run([sys.executable, str(folder / "notebook.py")], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (again,) = [one for one in runs_of(client, "late") if one["run_id"] not in before]
+    assert again["metrics"] == run["metrics"], "the script kept with a run gives the same metrics"
+
+
+def test_a_stock_notebook_becomes_a_project_whose_run_has_the_same_metrics(client, surroundings, stock_run, tmp_path, capsys):
+    path, run = stock_run
     assert main(["init", "--from-notebook", str(path), str(tmp_path / "project"), "--json"]) == 0
     made = answer(capsys)
     assert (made["pipeline"], made["steps"], made["left"]) == ("late-parcels", ["data", "training", "evaluation"], [])
-    code = "from pipeline import late_parcels; import json; print(json.dumps(late_parcels.run()))"
+    before = {one["run_id"] for one in runs_of(client, "late")}
+    code = "from pipeline import late_parcels as p; import json; print(json.dumps([p.run(), p.run(rounds=1)]))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "project", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {"auc": run["metrics"]["auc"]}
-    again = next(one for one in runs_of(client, "late") if one["run_id"] != run["run_id"])
-    assert (again["metrics"], again["params"]) == (run["metrics"], run["params"])
-
-    other = "from pipeline import late_parcels; late_parcels.run(rounds=1)"
-    assert subprocess.run([sys.executable, "-c", other], cwd=tmp_path / "project", capture_output=True).returncode == 0
-    assert "1" in {one["params"]["rounds"] for one in runs_of(client, "late")}
-
-
-def test_the_script_kept_with_a_run_gives_the_same_metrics(served, client, surroundings, tmp_path):
-    path = execute(tmp_path / "stock.ipynb", filled(STOCK, url=served.url, experiment="script"))
-    (run,) = runs_of(client, "script")
-    assert main(["notebook", "check", str(path), "--run", run["run_id"]]) == 0
-    folder, _ = files_of(served, run["run_id"])
-    done = subprocess.run([sys.executable, str(folder / "notebook.py")], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    again = next(one for one in runs_of(client, "script") if one["run_id"] != run["run_id"])
-    assert again["metrics"] == run["metrics"]
+    assert json.loads(done.stdout.splitlines()[-1])[0] == {"auc": run["metrics"]["auc"]}
+    fresh = {one["params"]["rounds"]: one for one in runs_of(client, "late") if one["run_id"] not in before}
+    assert set(fresh) == {"12", "1"}
+    assert (fresh["12"]["metrics"], fresh["12"]["params"]) == (run["metrics"], run["params"])
+    assert fresh["1"]["metrics"] != run["metrics"]
 
 
 def test_cells_executed_out_of_order_are_findings(served, client, surroundings, tmp_path, capsys):
