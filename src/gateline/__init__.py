@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
     from gateline.sdk.local import Local
+    from gateline.sdk.notebook import load_ipython_extension, unload_ipython_extension
     from gateline.sdk.pipeline import Pipeline, Step, pipeline, step
     from gateline.sdk.references import Dataset, Metrics, Model
     from gateline.sdk.results import each
@@ -71,9 +72,11 @@ __all__ = [
     "context",
     "each",
     "instant",
+    "load_ipython_extension",
     "pipeline",
     "step",
     "tracked_run",
+    "unload_ipython_extension",
 ]
 
 _HOMES = {
@@ -100,6 +103,7 @@ _HOMES = {
     "gateline.sdk.autolog": ("autolog",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),
+    "gateline.sdk.notebook": ("load_ipython_extension", "unload_ipython_extension"),
     "gateline.sdk.pipeline": ("Pipeline", "Step", "pipeline", "step"),
     "gateline.sdk.references": ("Dataset", "Metrics", "Model"),
     "gateline.sdk.results": ("each",),

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lock": ("lock:group", "Pin the versions that a project uses."),
     "model": ("model:group", "Versions of models, their approvals and history."),
     "monitor": ("monitor:group", "Windows, drift, performance and alerts of an endpoint."),
+    "notebook": ("notebook:group", "Check saved notebooks, and keep them with their runs."),
     "pipeline": ("pipeline:group", "Runs of pipelines."),
     "principal": ("access:principal_group", "People and services that may use Gateline."),
     "rollout": ("rollout:group", "Releases, canaries, probation and rollback."),

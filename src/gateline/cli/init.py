@@ -1,4 +1,4 @@
-"""`gateline init`: a small project that runs as it is."""
+"""`gateline init`: a small project that runs as it is, or a notebook as a project."""
 
 from __future__ import annotations
 
@@ -20,10 +20,32 @@ _RENAMED = {"gitignore": ".gitignore"}  # a file of that name would hide its nei
 
 @click.command("init")
 @click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--from-notebook", "notebook", type=click.Path(dir_okay=False, path_type=Path), help="Make the project of this .ipynb file.")
 @click.pass_context
-def init(ctx: click.Context, folder: Path) -> None:
-    """Write a small project that runs as it is into FOLDER, this one by default. Existing files are never overwritten."""
-    files = dict(sorted(_files(resources.files("gateline.cli").joinpath("project"), "")))
+def init(ctx: click.Context, folder: Path, notebook: Path | None) -> None:
+    """Write a small project that runs as it is into FOLDER, this one by default. Existing files are never overwritten.
+
+    With --from-notebook it is the notebook as a project: sections become steps, and what could not be carried over is said.
+    """
+    if notebook is None:
+        files = dict(sorted(_files(resources.files("gateline.cli").joinpath("project"), "")))
+        _write(folder, files)
+        emit(ctx, {"folder": str(folder.absolute()), "files": list(files)}, _written(folder, len(files), "train"))
+        return
+    from gateline.sdk.notebook import convert, read_notebook
+
+    made = convert(read_notebook(notebook), notebook.absolute().parent)
+    _write(folder, made.files)
+    answer = {
+        "folder": str(folder.absolute()), "files": sorted(made.files), "pipeline": made.pipeline, "steps": list(made.steps),
+        "left": list(made.left), "findings": [one.as_dict() for one in made.findings],
+    }  # fmt: skip
+    left = ["Not carried over:", *(f"  {one}" for one in made.left)] if made.left else ["Everything was carried over."]
+    emit(ctx, answer, "\n".join([f"Steps: {', '.join(made.steps)}", *left, _written(folder, len(made.files), made.pipeline)]))
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files; none when one of them is there."""
     existing = [name for name in files if (folder / name).exists()]
     if existing:
         raise Conflict(
@@ -32,9 +54,11 @@ def init(ctx: click.Context, folder: Path) -> None:
         )
     for name, content in files.items():
         write_atomic(folder / name, content)
+
+
+def _written(folder: Path, number: int, pipeline: str) -> str:
     step_in = "" if folder.resolve() == Path.cwd() else f"cd '{folder}' && "
-    text = f"Wrote {len(files)} files into {folder.absolute()}. Try it:\n  {step_in}gateline run train"
-    emit(ctx, {"folder": str(folder.absolute()), "files": list(files)}, text)
+    return f"Wrote {number} files into {folder.absolute()}. Try it:\n  {step_in}gateline run {pipeline}"
 
 
 def _files(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from gateline.sdk.mlflow_client import (
     mlflow_at,
     wait_until_ready,
 )
+from gateline.sdk.notebook import log_notebook
 from gateline.sdk.parameters import logged_params
 from gateline.sdk.resources import ResourceMeter
 from gateline.sdk.run_life import beating, ended_by_sigterm
@@ -244,15 +244,19 @@ def tracked_run(
             status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
             raise
         finally:
-            resources = partial(log_resources, mlflow.MlflowClient(), run.run_id, meter, around.price)
-            _end(mlflow, run, status, raised, folder or Path.cwd(), resources)
+
+            def closing() -> None:
+                log_resources(mlflow.MlflowClient(), run.run_id, meter, around.price)
+                log_notebook(mlflow.MlflowClient(), run.run_id)  # outside a notebook there is nothing to log
+
+            _end(mlflow, run, status, raised, folder or Path.cwd(), closing)
 
 
-def _end(mlflow: Any, run: TrackedRun, status: str, raised: BaseException | None, folder: Path, resources: Callable[[], None]) -> None:
+def _end(mlflow: Any, run: TrackedRun, status: str, raised: BaseException | None, folder: Path, closing: Callable[[], None]) -> None:
     """Log what waits, then close the run: FAILED when something could not be logged. What the block raised is not hidden by that."""
     unlogged = run.settle(folder)
     try:
-        resources()
+        closing()
     finally:
         mlflow.end_run("FAILED" if unlogged is not None and status == "FINISHED" else status)
     if unlogged is not None:

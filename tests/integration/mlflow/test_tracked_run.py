@@ -244,7 +244,7 @@ def test_values_logged_one_by_one_take_few_requests_and_all_arrive(served, clien
             run.log_metrics({"loss": step / 7, "flat": float("inf") if step == 2_999 else 1.0}, step=step)
         run.flush()
         assert served.tracking.read(run.run_id).metrics == {"loss": 2_999 / 7, "flat": 1.7976931348623157e308}
-    assert served.tracking.freeze("developer", run.run_id).metric_points == 6_000
+    assert served.tracking.freeze("developer", run.run_id).metric_points == 6_000 + 5  # and what the run used
     assert len(asked) <= 30, asked
 
 
@@ -258,7 +258,7 @@ def test_values_that_the_server_does_not_accept_fail_the_run_and_are_logged_late
     assert served.tracking.read(run.run_id).status == "FAILED"
     assert log_saved(client, path) == 3
     assert not path.exists()
-    assert served.tracking.read(run.run_id).metrics == {"loss": 0.25}
+    assert served.tracking.read(run.run_id).metrics["loss"] == 0.25
 
 
 def cut_off(*_args, **_more):
@@ -296,7 +296,7 @@ def test_sigterm_closes_the_run_as_killed_with_all_values_and_a_sigkill_leaves_i
             child.send_signal(sent)
             assert child.wait(60) == (143 if sent is signal.SIGTERM else -9)
         found[sent] = served.tracking.read(run_id)
-    assert (found[signal.SIGTERM].status, found[signal.SIGTERM].metrics) == ("KILLED", {"loss": 0.5})
+    assert (found[signal.SIGTERM].status, found[signal.SIGTERM].metrics["loss"]) == ("KILLED", 0.5)
     assert found[signal.SIGKILL].status == "RUNNING"
 
 
