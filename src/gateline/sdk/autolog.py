@@ -14,6 +14,7 @@ import structlog
 from gateline.kernel.errors import GatelineError, InvalidInput
 from gateline.sdk.client import Client
 from gateline.sdk.mlflow_client import dataset_input, experiment_id_of, mlflow_at, wait_until_ready
+from gateline.sdk.notebook import log_notebook
 from gateline.sdk.parameters import logged_params
 from gateline.sdk.resources import ResourceMeter
 from gateline.sdk.surroundings import Surroundings, log_files, log_resources, project_name
@@ -174,6 +175,7 @@ class _Autolog:
             if meter is not None:
                 record = lambda client, run_id: log_resources(client, run_id, meter, self._around.price)  # noqa: E731
                 self._attempt("end", active.info.run_id, record)
+                self._attempt("notebook", active.info.run_id, log_notebook)
             return end_run(*args, **named)
 
         return end
@@ -189,7 +191,7 @@ class _Autolog:
             client.log_inputs(run_id, [dataset_input(one) for one in self._datasets])
         log_files(client, run_id, {**self._around.files(), **files})
 
-    def _attempt(self, what: str, run_id: str, record: Callable[[Any, str], None]) -> None:
+    def _attempt(self, what: str, run_id: str, record: Callable[[Any, str], object]) -> None:
         """Record something of a run; a failure must not stop the training, so it becomes a warning."""
         from mlflow.exceptions import MlflowException
 
