@@ -27,7 +27,7 @@ from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring, Parity
-from gateline.pipelines import ALERT_KINDS, Pipelines
+from gateline.pipelines import ALERT_KINDS, DATASET_VERSION, Approvals, Backfills, PipelineLimits, Pipelines, Schedules, Triggers
 from gateline.registry import Registry
 from gateline.rollout import PROMOTED, Rollouts
 from gateline.serving import Fleet, Serving, probe_latency, score_matrix
@@ -77,6 +77,11 @@ class App:
     monitoring: Monitoring
     parity: Parity
     pipelines: Pipelines
+    schedules: Schedules
+    triggers: Triggers
+    pipeline_limits: PipelineLimits
+    backfills: Backfills
+    approvals: Approvals
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
 
@@ -220,8 +225,12 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = Pipelines(ledger, objects)
+    schedules, triggers, pipeline_limits = Schedules(ledger), Triggers(ledger), PipelineLimits(ledger)
+    backfills = Backfills(ledger, pipelines, schedules, datasets)
+    approvals = Approvals(ledger, access, pipelines)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
-    outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: shown})
+    starting = {kind: [triggers.on_alert] for kind in ALERT_KINDS} | {DATASET_VERSION: [triggers.on_dataset_version]}
+    outbox = Outbox(records, clock, starting | {PROMOTED: shown})
     lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
@@ -229,7 +238,12 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rows", spool.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
+        ("schedules", schedules.reconcile),
+        ("triggers", triggers.reconcile),
+        ("backfills", backfills.reconcile),
+        ("approvals", approvals.reconcile),
         ("pipelines", pipelines.reconcile),
+        ("pipeline limits", pipeline_limits.reconcile),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
@@ -242,7 +256,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
         materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
-        pipelines=pipelines, mlflow=mlflow,
+        pipelines=pipelines, schedules=schedules, triggers=triggers, pipeline_limits=pipeline_limits, backfills=backfills,
+        approvals=approvals, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 
