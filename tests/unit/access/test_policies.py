@@ -223,7 +223,7 @@ def test_approval_needs_role_person_independence_gates_and_candidate(
 def test_roles_add_up_and_guards_only_take_away(principal: Principal, permission: Permission) -> None:
     carried = any(permission in EXPECTED[role] for role in principal.roles)
     allowed = shipped.at_door(principal, permission).allowed
-    guarded = {P.MODEL_APPROVE, P.CONTRACT_REVIEW, P.PREDICTION_REPLAY}
+    guarded = {P.MODEL_APPROVE, P.CONTRACT_REVIEW, P.PIPELINE_APPROVE, P.PREDICTION_REPLAY}
     assert allowed == carried if permission not in guarded else allowed <= carried
 
 
