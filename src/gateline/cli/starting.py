@@ -29,15 +29,13 @@ def schedule() -> None:
 @_PIPELINE
 @click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week: '30 2 * * 1-5'.")
 @click.option("--zone", default="UTC", show_default=True, help="IANA time zone, such as Europe/Berlin.")
-@click.option(
-    "--catch-up", type=click.Choice(["none", "last", "all"]), default="last", show_default=True, help="Missed times that run."
-)
+@click.option("--catch-up", type=click.Choice(["none", "last", "all"]), default="last", show_default=True, help="Missed times that run.")
 @click.option("--catch-up-max", type=click.IntRange(1, 1000), default=1, show_default=True, help="Of `all`: at most so many, the newest.")
 @click.option("--time-parameter", default="", help="The parameter that gets the nominal time as ISO text.")
 @_PROJECT_NAME
 @_PRIORITY
 @click.pass_context
-def add_schedule(ctx: click.Context, name: str, parameters: tuple[str, ...], **fields: Any) -> None:
+def add_schedule(ctx: click.Context, /, name: str, parameters: tuple[str, ...], **fields: Any) -> None:
     """Declare the schedule NAME, or declare it anew. PARAMETERS are name=value, the value JSON or text."""
     found = client(ctx).put(f"/pipeline-schedules/{name}", json={**fields, "parameters": arguments(parameters)})
     emit(ctx, found, _schedule_story(found))
@@ -105,7 +103,7 @@ def trigger() -> None:
 @_PROJECT_NAME
 @click.pass_context
 def add_trigger(
-    ctx: click.Context, name: str, parameters: tuple[str, ...], endpoint: str, alert_kinds: tuple[str, ...], dataset: str, cool_down: int,
+    ctx: click.Context, /, name: str, parameters: tuple[str, ...], endpoint: str, alert_kinds: tuple[str, ...], dataset: str, cool_down: int,
     **fields: Any,
 ) -> None:  # fmt: skip
     """Declare the trigger NAME, or declare it anew. PARAMETERS are name=value, the value JSON or text."""
@@ -143,7 +141,7 @@ def remove_trigger(ctx: click.Context, name: str) -> None:
 @click.option("--cool-down", "cool_down_seconds", type=click.IntRange(0), help="Least seconds between the begins of two runs.")
 @click.option("--deduplicate", "deduplicate_seconds", type=click.IntRange(0), help="Seconds in which an equal request is the same run.")
 @click.pass_context
-def limits(ctx: click.Context, pipeline: str, **given: int | None) -> None:
+def limits(ctx: click.Context, /, pipeline: str, **given: int | None) -> None:
     """Show the limits of PIPELINE, or change those that are given. Runs beyond them wait in the queue."""
     api, path = client(ctx), f"/pipelines/{pipeline}/limits"
     found = api.get(path)
@@ -174,7 +172,7 @@ def backfill() -> None:
 @_PRIORITY
 @click.pass_context
 def start_backfill(
-    ctx: click.Context, pipeline: str, parameters: tuple[str, ...], schedule_name: str, versions: str, **fields: Any
+    ctx: click.Context, /, pipeline: str, parameters: tuple[str, ...], schedule_name: str, versions: str, **fields: Any
 ) -> None:  # fmt: skip
     """Run PIPELINE once for each item of a range. PARAMETERS are name=value, the same for all."""
     body = {**fields, "pipeline": pipeline, "schedule": schedule_name, "parameters": arguments(parameters)}

@@ -79,7 +79,7 @@ def test_whoever_looks_in_pieces_sees_what_one_look_sees(expression: str, change
     assert all(earlier < later for earlier, later in zip(whole, whole[1:], strict=False))
 
 
-@given(EXPRESSIONS, st.sampled_from(CHANGES), st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)))  # noqa: DTZ001 - hypothesis wants it plain
+@given(EXPRESSIONS, st.sampled_from(CHANGES), st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)))
 @settings(max_examples=60)
 def test_the_next_time_is_always_later(expression: str, change: tuple[str, str], moment: datetime) -> None:
     after = instant(moment.replace(tzinfo=UTC))

@@ -91,7 +91,9 @@ def test_a_cancelled_backfill_cancels_its_runs_and_resumes_with_what_has_not_suc
     assert {run.parent for run in pipelines.newest()} == {backfill_id}
 
 
-def test_cancelling_goes_on_where_a_server_died(backfills: Backfills, hand: Hand, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelling_goes_on_where_a_server_died(
+    backfills: Backfills, hand: Hand, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The state is written first, the runs follow."""
     backfill_id, _ = begun(backfills, clock, 3, parallel_max=3)
     backfills.reconcile()

@@ -38,7 +38,9 @@ def test_an_alert_starts_one_run_with_the_time_of_its_window(pipelines: Pipeline
 
 
 @pytest.mark.usefixtures("declared")
-def test_alerts_during_the_cool_down_or_an_unfinished_run_start_nothing(pipelines: Pipelines, triggers: Triggers, hand: Hand, ledger: Ledger) -> None:
+def test_alerts_during_the_cool_down_or_an_unfinished_run_start_nothing(
+    pipelines: Pipelines, triggers: Triggers, hand: Hand, ledger: Ledger
+) -> None:
     """And the ledger says why."""
     triggers.on_alert(alert(1, 100))
     triggers.on_alert(alert(2, 140))

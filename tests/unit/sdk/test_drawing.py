@@ -260,7 +260,16 @@ def test_errors_of_a_step_come_through_run_as_they_are():
 
 def test_options_are_read_as_people_write_them():
     @step(
-        cache=False, retries=2, retry_wait="10s", timeout="1h", memory="2GiB", cpus=0.5, executor="ray://head:10001", seed=7, approval="Go?", approval_timeout="2d"
+        cache=False,
+        retries=2,
+        retry_wait="10s",
+        timeout="1h",
+        memory="2GiB",
+        cpus=0.5,
+        executor="ray://head:10001",
+        seed=7,
+        approval="Go?",
+        approval_timeout="2d",
     )
     def heavy() -> int:
         return 1
