@@ -229,8 +229,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     backfills = Backfills(ledger, pipelines, schedules, datasets)
     approvals = Approvals(ledger, access, pipelines)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
-    starting = {kind: [triggers.on_alert] for kind in ALERT_KINDS} | {DATASET_VERSION: [triggers.on_dataset_version]}
-    outbox = Outbox(records, clock, starting | {PROMOTED: shown})
+    outbox = Outbox(records, clock, _starting(triggers) | {PROMOTED: shown})
     lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
@@ -238,12 +237,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rows", spool.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
-        ("schedules", schedules.reconcile),
-        ("triggers", triggers.reconcile),
-        ("backfills", backfills.reconcile),
-        ("approvals", approvals.reconcile),
-        ("pipelines", pipelines.reconcile),
-        ("pipeline limits", pipeline_limits.reconcile),
+        *_of_pipelines(schedules, triggers, backfills, approvals, pipelines, pipeline_limits),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
@@ -260,6 +254,25 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         approvals=approvals, mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
+
+
+def _starting(triggers: Triggers) -> dict[str, list[Callable[[dict[str, Any]], None]]]:
+    """Return who starts pipelines on which kind of event."""
+    return {kind: [triggers.on_alert] for kind in ALERT_KINDS} | {DATASET_VERSION: [triggers.on_dataset_version]}
+
+
+def _of_pipelines(
+    schedules: Schedules, triggers: Triggers, backfills: Backfills, approvals: Approvals, pipelines: Pipelines, limits: PipelineLimits
+) -> tuple[tuple[str, Callable[[], int]], ...]:
+    """Return the reconcilers of pipelines: what is due is queued before runs are moved on and held up."""
+    return (
+        ("schedules", schedules.reconcile),
+        ("triggers", triggers.reconcile),
+        ("backfills", backfills.reconcile),
+        ("approvals", approvals.reconcile),
+        ("pipelines", pipelines.reconcile),
+        ("pipeline limits", limits.reconcile),
+    )
 
 
 def _online_store(settings: Settings) -> OnlineStore:

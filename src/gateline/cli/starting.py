@@ -103,8 +103,8 @@ def trigger() -> None:
 @_PROJECT_NAME
 @click.pass_context
 def add_trigger(
-    ctx: click.Context, /, name: str, parameters: tuple[str, ...], endpoint: str, alert_kinds: tuple[str, ...], dataset: str, cool_down: int,
-    **fields: Any,
+    ctx: click.Context, /, name: str, parameters: tuple[str, ...], endpoint: str, alert_kinds: tuple[str, ...], dataset: str,
+    cool_down: int, **fields: Any,
 ) -> None:  # fmt: skip
     """Declare the trigger NAME, or declare it anew. PARAMETERS are name=value, the value JSON or text."""
     if bool(endpoint) == bool(dataset):

@@ -35,7 +35,8 @@ clock = SimulatedClock()
 schedules = Schedules(Ledger(records, clock, SigningKey.load_or_create(home / "keys")))
 who = Principal(name="somebody", kind=PrincipalKind.PERSON, roles=frozenset())
 if not schedules.all():
-    schedules.set(who, Schedule(name="s", pipeline="train", cron="* * * * *", catch_up=CatchUp.ALL, catch_up_max=1000, time_parameter="as_of"))
+    policy = dict(catch_up=CatchUp.ALL, catch_up_max=1000, time_parameter="as_of")
+    schedules.set(who, Schedule(name="s", pipeline="train", cron="* * * * *", **policy))
 clock.advance(seconds=int(sys.argv[2]))
 print("up", flush=True)
 while True:

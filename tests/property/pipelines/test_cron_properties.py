@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -76,7 +76,7 @@ def test_whoever_looks_in_pieces_sees_what_one_look_sees(expression: str, change
         mark += one * SECOND
     whole = between(expression, zone, begin, mark)
     assert pieces == whole
-    assert all(earlier < later for earlier, later in zip(whole, whole[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(whole))
 
 
 @given(EXPRESSIONS, st.sampled_from(CHANGES), st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)))
