@@ -7,7 +7,7 @@ import socket
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -167,6 +167,17 @@ class Reconcilers:
             self.pass_once()
 
 
+class _Pipelines(NamedTuple):
+    """Pipelines, what starts them, and what holds them up, under the names that `App` has for them."""
+
+    pipelines: Pipelines
+    schedules: Schedules
+    triggers: Triggers
+    pipeline_limits: PipelineLimits
+    backfills: Backfills
+    approvals: Approvals
+
+
 class _Observed:
     """Requests and labels as rollouts look at them."""
 
@@ -224,12 +235,9 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ledger, objects, lineage, access=access, gates=gates, tracking=tracking, datasets=datasets, feature_sets=feature_sets
     )
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
-    pipelines = Pipelines(ledger, objects)
-    schedules, triggers, pipeline_limits = Schedules(ledger), Triggers(ledger), PipelineLimits(ledger)
-    backfills = Backfills(ledger, pipelines, schedules, datasets)
-    approvals = Approvals(ledger, access, pipelines)
+    pipelines = _pipelines(ledger, objects, access, datasets)
     shown = [_Projection(mlflow, registry).promoted] if settings.mlflow else []
-    outbox = Outbox(records, clock, _starting(triggers) | {PROMOTED: shown})
+    outbox = Outbox(records, clock, _starting(pipelines.triggers) | {PROMOTED: shown})
     lease = Lease(records, clock, name="reconcilers", owner=f"{socket.gethostname()}:{os.getpid()}")
     steps = (
         ("events", outbox.deliver),
@@ -237,7 +245,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         ("rows", spool.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
-        *_of_pipelines(schedules, triggers, backfills, approvals, pipelines, pipeline_limits),
+        *_of_pipelines(pipelines),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
@@ -250,28 +258,34 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         marks=Marks(ledger, feature_sets, contracts), feature_views=feature_views, online_features=online_features,
         materialisation=Materialisation(ledger=ledger, views=feature_views, datasets=datasets, store=online), tracking=tracking,
         gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts, monitoring=monitoring, parity=parity,
-        pipelines=pipelines, schedules=schedules, triggers=triggers, pipeline_limits=pipeline_limits, backfills=backfills,
-        approvals=approvals, mlflow=mlflow,
+        **pipelines._asdict(), mlflow=mlflow,
         reconcilers=Reconcilers(lease, settings.reconcile_interval_seconds, steps),
     )  # fmt: skip
 
 
 def _starting(triggers: Triggers) -> dict[str, list[Callable[[dict[str, Any]], None]]]:
     """Return who starts pipelines on which kind of event."""
-    return {kind: [triggers.on_alert] for kind in ALERT_KINDS} | {DATASET_VERSION: [triggers.on_dataset_version]}
+    return {**{kind: [triggers.on_alert] for kind in ALERT_KINDS}, DATASET_VERSION: [triggers.on_dataset_version]}
 
 
-def _of_pipelines(
-    schedules: Schedules, triggers: Triggers, backfills: Backfills, approvals: Approvals, pipelines: Pipelines, limits: PipelineLimits
-) -> tuple[tuple[str, Callable[[], int]], ...]:
+def _pipelines(ledger: Ledger, objects: ObjectStore, access: Access, datasets: Datasets) -> _Pipelines:
+    """Wire pipelines, with what starts them and what holds them up."""
+    pipelines, schedules = Pipelines(ledger, objects), Schedules(ledger)
+    return _Pipelines(
+        pipelines=pipelines, schedules=schedules, triggers=Triggers(ledger), pipeline_limits=PipelineLimits(ledger),
+        backfills=Backfills(ledger, pipelines, schedules, datasets), approvals=Approvals(ledger, access, pipelines),
+    )  # fmt: skip
+
+
+def _of_pipelines(found: _Pipelines) -> tuple[tuple[str, Callable[[], int]], ...]:
     """Return the reconcilers of pipelines: what is due is queued before runs are moved on and held up."""
     return (
-        ("schedules", schedules.reconcile),
-        ("triggers", triggers.reconcile),
-        ("backfills", backfills.reconcile),
-        ("approvals", approvals.reconcile),
-        ("pipelines", pipelines.reconcile),
-        ("pipeline limits", limits.reconcile),
+        ("schedules", found.schedules.reconcile),
+        ("triggers", found.triggers.reconcile),
+        ("backfills", found.backfills.reconcile),
+        ("approvals", found.approvals.reconcile),
+        ("pipelines", found.pipelines.reconcile),
+        ("pipeline limits", found.pipeline_limits.reconcile),
     )
 
 

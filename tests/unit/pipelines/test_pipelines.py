@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateline.kernel.errors import InvalidInput
+from gateline.kernel.errors import Conflict, InvalidInput
 from gateline.pipelines import Outcome, RunState
 from tests.support.pipelines import ENVIRONMENT, WORKER, Hand, held, node, plan, runner
 
