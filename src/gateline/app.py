@@ -37,7 +37,7 @@ from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring, Parity
-from gateline.pipelines import ALERT_KINDS, Pipelines
+from gateline.pipelines import ALERT_KINDS, DATASET_VERSION, Approvals, Backfills, PipelineLimits, Pipelines, Schedules, Triggers
 from gateline.registry import Registry
 from gateline.rollout import PROMOTED, Rollouts
 from gateline.serving import Fleet, Serving, probe_latency, score_matrix
@@ -91,6 +91,11 @@ class App:
     monitoring: Monitoring
     parity: Parity
     pipelines: Pipelines
+    schedules: Schedules
+    triggers: Triggers
+    pipeline_limits: PipelineLimits
+    backfills: Backfills
+    approvals: Approvals
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
     table_reconcilers: Reconcilers
@@ -120,6 +125,17 @@ class App:
         """Let each reconciler make one pass in this thread."""
         self.table_reconcilers.pass_once()
         self.reconcilers.pass_once()
+
+
+class _Pipelines(NamedTuple):
+    """Pipelines, what starts them, and what holds them up, under the names that `App` has for them."""
+
+    pipelines: Pipelines
+    schedules: Schedules
+    triggers: Triggers
+    pipeline_limits: PipelineLimits
+    backfills: Backfills
+    approvals: Approvals
 
 
 class _Observed:
@@ -177,15 +193,15 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         feature_fits=feature_fits,
     )  # fmt: skip
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
-    pipelines = Pipelines(ledger, objects)
-    outbox = Outbox(records, clock, {kind: [pipelines.on_alert] for kind in ALERT_KINDS} | {PROMOTED: _shown(settings, mlflow, registry)})
+    pipelines = _pipelines(ledger, objects, access, datasets)
+    outbox = Outbox(records, clock, _starting(pipelines.triggers) | {PROMOTED: _shown(settings, mlflow, registry)})
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     steps: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("events", outbox.deliver),
         ("routes", serving.reconcile),
         ("predictions", serving.ingest),
         ("monitoring", monitoring.reconcile),
-        ("pipelines", pipelines.reconcile),
+        *_of_pipelines(pipelines),
         ("rollouts", rollouts.reconcile),
         ("routes after rollouts", serving.reconcile),
         ("feature parity", parity.reconcile),
@@ -199,7 +215,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         retention=retention, reconstructions=reconstructions, checkpoints=checkpoints, sources=sources, contracts=contracts, spool=spool,
         event_intake=EventIntake(online=features.online_features, spool=spool, access=access), **features._asdict(),
         tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts,
-        monitoring=monitoring, parity=parity, pipelines=pipelines, mlflow=mlflow,
+        monitoring=monitoring, parity=parity, **pipelines._asdict(), mlflow=mlflow,
         reconcilers=Reconcilers(leading(name="reconcilers"), settings.reconcile_interval_seconds, steps),
         table_reconcilers=_table_reconcilers(leading(name="tables"), settings, spool, checkpoints),
     )  # fmt: skip
@@ -260,6 +276,32 @@ def _mlflow_steps(mlflow: EmbeddedMlflow, clock: Clock) -> tuple[tuple[str, Call
     return (
         ("silent runs", WhenDue(clock, MINUTE, mlflow.close_silent_runs)),
         ("MLflow's statistics", WhenDue(clock, 10 * MINUTE, mlflow.analyse)),
+    )
+
+
+def _starting(triggers: Triggers) -> dict[str, list[Callable[[dict[str, Any]], None]]]:
+    """Return who starts pipelines on which kind of event."""
+    return {**{kind: [triggers.on_alert] for kind in ALERT_KINDS}, DATASET_VERSION: [triggers.on_dataset_version]}
+
+
+def _pipelines(ledger: Ledger, objects: ObjectStore, access: Access, datasets: Datasets) -> _Pipelines:
+    """Wire pipelines, with what starts them and what holds them up."""
+    pipelines, schedules = Pipelines(ledger, objects), Schedules(ledger)
+    return _Pipelines(
+        pipelines=pipelines, schedules=schedules, triggers=Triggers(ledger), pipeline_limits=PipelineLimits(ledger),
+        backfills=Backfills(ledger, pipelines, schedules, datasets), approvals=Approvals(ledger, access, pipelines),
+    )  # fmt: skip
+
+
+def _of_pipelines(found: _Pipelines) -> tuple[tuple[str, Callable[[], int]], ...]:
+    """Return the reconcilers of pipelines: what is due is queued before runs are moved on and held up."""
+    return (
+        ("schedules", found.schedules.reconcile),
+        ("triggers", found.triggers.reconcile),
+        ("backfills", found.backfills.reconcile),
+        ("approvals", found.approvals.reconcile),
+        ("pipelines", found.pipelines.reconcile),
+        ("pipeline limits", found.pipeline_limits.reconcile),
     )
 
 

@@ -63,6 +63,7 @@ def test_every_part_of_the_loop_is_broken_at_least_once():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=ids)
 def test_a_broken_guard_turns_a_test_red(mutation: Mutation, tmp_path: Path):
     package = tmp_path / "src" / "gateline"
@@ -78,6 +79,6 @@ def test_a_broken_guard_turns_a_test_red(mutation: Mutation, tmp_path: Path):
     environment = {name: value for name, value in environment.items() if not name.startswith("PYTEST_XDIST")}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", *mutation.tests]
     done = subprocess.run(
-        [*command, f"--basetemp={tmp_path / 'inner'}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=170, check=False
+        [*command, f"--basetemp={tmp_path / 'inner'}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=380, check=False
     )
     assert done.returncode == TESTS_FAILED, f"no test noticed: {mutation.name}\n{done.stdout[-3000:]}{done.stderr[-1000:]}"

@@ -73,6 +73,7 @@ class Permission(StrEnum):
     MONITOR_WRITE = "monitor:write"
     PIPELINE_READ = "pipeline:read"
     PIPELINE_RUN = "pipeline:run"
+    PIPELINE_APPROVE = "pipeline:approve"
     PIPELINE_WORK = "pipeline:work"
     LEDGER_READ = "ledger:read"
     ACCESS_ADMIN = "access:admin"

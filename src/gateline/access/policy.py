@@ -26,6 +26,7 @@ _FACT_KINDS = {
     Permission.MODEL_APPROVE: "ModelVersion",
     Permission.MODEL_RELEASE: "ModelVersion",
     Permission.CONTRACT_REVIEW: "DatasetContract",
+    Permission.PIPELINE_APPROVE: "PipelineStep",
 }
 _PRINCIPAL_FACTS = frozenset({"author", "contributors"})
 _DOORS_MAX = 4096

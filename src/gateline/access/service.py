@@ -103,7 +103,8 @@ class Access:
             permission: What for.
             resource: Id of the record, for the message.
             facts: What the policies may look at. For `model:approve`: author (str), contributors (names), gatesPassed (bool) and state
-                (str). For `model:release`: approved (bool) and gatesPassed (bool). For `contract:review`: author (str). A missing fact
+                (str). For `model:release`: approved (bool) and gatesPassed (bool). For `contract:review`: author (str).
+                For `pipeline:approve`: author (str), contributors (names) and namedRole (bool). A missing fact
                 counts as the worst one; a fact that no policy knows is a denial, since somebody believed it would be looked at.
         """
         return self.policies.about(principal, permission, resource, facts or {})

@@ -117,6 +117,7 @@ def follow_output(api: Client, run_id: str, node: str, index: int, *, wait: bool
 def story(found: Mapping[str, Any]) -> str:
     """Return a run in words: each step with its time, or the run it was reused from."""
     lines = [f"{found['pipeline']} {found['id']}: {found['state']} {found['failure']}".rstrip()]
+    lines += [f"  waits: {found['held']}"] if found["held"] else []
     for step in found["steps"]:
         if step["width"] is None:
             lines.append(f"  {step['name']:<24} {step['state']:<10}{_how(step)}".rstrip())

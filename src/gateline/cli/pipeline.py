@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from gateline.cli.following import Teller, follow, follow_output, story
 from gateline.cli.output import ExitCode, client, emit, progress, table
+from gateline.cli.starting import approvals, approve, arguments, backfill, limits, reject, schedule, trigger
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def start(
 
     Ctrl-C cancels the run. Exit status 3 when the pipeline's gates failed, 4 when they were inconclusive or a step waits for approval.
     """
-    loaded, api, given = _project(project), client(ctx), _arguments(parameters)
+    loaded, api, given = _project(project), client(ctx), arguments(parameters)
     if pipeline not in loaded.settings.get("pipelines", {}):
         loaded.pipeline(pipeline)
     if dry_run:
@@ -146,16 +146,6 @@ def retry(ctx: click.Context, run_id: str) -> None:
 
 @group.command()
 @click.argument("run_id")
-@click.argument("step")
-@click.pass_context
-def approve(ctx: click.Context, run_id: str, step: str) -> None:
-    """Let STEP of a run go on, which waits for approval; whoever asked for the run cannot."""
-    found = client(ctx).post(f"/pipeline-runs/{run_id}/steps/{step}/approve")
-    emit(ctx, found, story(found))
-
-
-@group.command()
-@click.argument("run_id")
 @click.argument("step", required=False)
 @click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Which item of a mapped step.")
 @click.option("--follow", "following", is_flag=True, help="Wait for more, until the step is over.")
@@ -181,6 +171,9 @@ def attempts(ctx: click.Context, run_id: str) -> None:
     rows = [{**one, "memory": one["peak_memory_bytes"] and f"{one['peak_memory_bytes'] >> 20} MiB"} for one in found]
     emit(ctx, found, table(rows, ("node", "index", "attempt", "runner", "outcome", "cpu_seconds", "memory", "detail")))
 
+
+for _verb in (schedule, trigger, limits, backfill, approvals, approve, reject):
+    group.add_command(_verb)
 
 for _name, _verb in (("show", show), ("cancel", cancel), ("logs", logs), ("list", list_runs), ("retry", retry)):
     run.add_command(_verb, _name)
@@ -265,7 +258,7 @@ def _leave(ctx: click.Context, found: dict[str, Any]) -> None:
     """End with the status that says how the run ended."""
     if found["state"] == "waiting":
         waiting = ", ".join(step["name"] for step in found["steps"] if step["state"] == "waiting")
-        progress(f"The run waits for approval, with {waiting}. Approve with: gateline pipeline approve {found['id']} STEP")
+        progress(f"The run waits for approval, with {waiting}. Approve with: gateline pipeline approve {found['id']} STEP --reason …")
         ctx.exit(ExitCode.PENDING)
     if not found["over"]:
         progress(f"The run is not over. Go on with: gateline run resume {found['id']}")
@@ -279,17 +272,3 @@ def _project(folder: str) -> Project:
     from gateline.sdk.project import Project
 
     return Project.load(Path(folder))
-
-
-def _arguments(parameters: tuple[str, ...]) -> dict[str, Any]:
-    """Return name=value pairs as a dictionary; values that are no JSON are text."""
-    found: dict[str, Any] = {}
-    for one in parameters:
-        name, separator, value = one.partition("=")
-        if not separator:
-            raise InvalidInput(f"'{one}' is no parameter.", next_step="Write it as name=value.")
-        try:
-            found[name] = json.loads(value)
-        except json.JSONDecodeError:
-            found[name] = value
-    return found

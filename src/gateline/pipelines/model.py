@@ -153,6 +153,8 @@ class PipelineRun:
         cancelled_by: Who asked for it to be cancelled, or empty.
         result: What the pipeline's output step returned, when that is a JSON object.
         mlflow_run_id: The MLflow run that it logs to, or empty.
+        on_behalf_of: Who declared the schedule, trigger or backfill that asked for it, or empty.
+        held: Why it may not begin yet, by the limits of its pipeline; empty when nothing but a runner is missing.
     """
 
     id: str
@@ -172,6 +174,8 @@ class PipelineRun:
     result: dict[str, Any]
     failure: str
     mlflow_run_id: str
+    on_behalf_of: str
+    held: str
     steps: tuple[StepRun, ...] = ()
 
     @property

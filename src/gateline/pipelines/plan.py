@@ -55,7 +55,8 @@ class StepOptions:
         executor: `process` (a child process), `inline` (the runner's own process) or the address of a Ray cluster, `ray://…`.
         env: Lock file of the environment it runs in; None for the runner's own.
         seed: Seed of the generators of Python and numpy; None to leave them alone.
-        approval: What a person is asked before it runs; None when nobody is.
+        approval: What a person is asked before it runs, or the role that is asked; None when nobody is.
+        approval_timeout_seconds: After how long without an answer it counts as rejected; None for never.
     """
 
     cache: bool = True
@@ -68,6 +69,7 @@ class StepOptions:
     env: str | None = None
     seed: int | None = None
     approval: str | None = None
+    approval_timeout_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""

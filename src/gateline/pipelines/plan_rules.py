@@ -104,6 +104,10 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "env": (lambda value: value is None or _is_text(value, 500), "the path of a lock file"),
     "seed": (lambda value: value is None or _is_whole(value, most=2**32 - 1), "a whole number from 0 to 4294967295"),
     "approval": (lambda value: value is None or _is_text(value, TEXT_LENGTH_MAX), "a question for the person who approves"),
+    "approval_timeout_seconds": (
+        lambda value: value is None or _is_number(value, above_zero=True, most=_YEAR_SECONDS),
+        "a time of at most a year",
+    ),
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select
 
 from gateline.kernel.clock import SECOND
+from gateline.pipelines.limits import obstacles
 from gateline.pipelines.model import RunState, StepState
 from gateline.pipelines.rules import LEASE_SECONDS
 from gateline.pipelines.store import AttemptRow, PipelineRunRow, StepRunRow
@@ -48,12 +49,14 @@ def ready(session: Session, runner: Runner, now: int) -> list[tuple[str, str, in
 
 
 def undrawn(session: Session, runner: Runner, now: int) -> list[str]:
-    """Return the runs that the runner may draw, the most urgent first."""
+    """Return the runs that the runner may draw within the limits of their pipelines, the most urgent first."""
+    full = list(obstacles(session, runner.pipelines, now))
     free = or_(PipelineRunRow.lease_until <= now, PipelineRunRow.lease_until > now + LEASE_SECONDS * SECOND)
     query = (
         select(PipelineRunRow.id)
         .where(PipelineRunRow.state == RunState.QUEUED, free, PipelineRunRow.pipeline.in_(runner.pipelines))
         .where(PipelineRunRow.project.in_(["", runner.project]))
+        .where(or_(PipelineRunRow.lease_owner != "", PipelineRunRow.pipeline.notin_(full)))
         .order_by(PipelineRunRow.priority.desc(), PipelineRunRow.requested_at)
     )
     if runner.run_id:

@@ -1,4 +1,4 @@
-"""Pure decisions about runs: who may hold one, what follows an attempt, and whether an alert starts a run."""
+"""Pure decisions about runs: who may hold one, and what follows an attempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateline.kernel.clock import SECOND
-from gateline.pipelines.model import Outcome, Retraining, StepState
+from gateline.pipelines.model import Outcome, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,14 +17,6 @@ LEASE_SECONDS = 15
 RENEWAL_SECONDS = 4
 LOST_MAX = 20
 """How often a step may lose its runner before it is believed to be the cause."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartDecision:
-    """Whether an alert starts a pipeline, and why."""
-
-    start: bool
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +74,3 @@ def decide_next(
     }
     again = f" It was tried {tried} times." if tried > 1 else ""
     return Next(state=StepState.FAILED, failure=f"{words.get(outcome, 'failed')}: {detail}{again}")
-
-
-def decide_start(plan: Retraining | None, alert_kind: str, event_time: int, last_started: int | None, *, unfinished: bool) -> StartDecision:
-    """Decide whether an alert of this kind at this event time (UTC microseconds) starts the plan's pipeline."""
-    if plan is None:
-        return StartDecision(start=False, reason="No retraining is declared for this endpoint.")
-    if alert_kind not in plan.alert_kinds:
-        return StartDecision(
-            start=False, reason=f"Alerts of kind {alert_kind} do not start {plan.pipeline}; it listens to {', '.join(plan.alert_kinds)}."
-        )
-    if unfinished:
-        return StartDecision(start=False, reason=f"A run of {plan.pipeline} is still unfinished.")
-    if last_started is not None:
-        elapsed = (event_time - last_started) / SECOND
-        if elapsed < plan.cool_down_seconds:
-            days, wanted = elapsed / 86400, plan.cool_down_seconds / 86400
-            return StartDecision(start=False, reason=f"{plan.pipeline} started {days:.1f} days before; the cool-down is {wanted:.1f} days.")
-    return StartDecision(start=True, reason=f"A {alert_kind} alert asks for a candidate.")

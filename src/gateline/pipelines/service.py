@@ -1,4 +1,4 @@
-"""Use cases of pipelines: ask for a run, follow it, cancel it, retrain on alerts. What runners do is in `work`."""
+"""Use cases of pipelines: ask for a run, follow it, cancel it. What runners do is in `work`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from gateline.kernel.clock import iso
-from gateline.kernel.errors import Conflict, NotFound
-from gateline.kernel.ids import new_id
+from gateline.kernel.errors import NotFound
 from gateline.kernel.names import valid_name
 from gateline.kernel.passes import step_each
 from gateline.pipelines import store
-from gateline.pipelines.model import OPEN_RUNS, PipelineRun, Retraining, RunState, StepAttempt, StepState
+from gateline.pipelines.model import OPEN_RUNS, PipelineRun, RunState, StepAttempt, StepState
 from gateline.pipelines.plan_rules import plan_from_dict
-from gateline.pipelines.rules import decide_start
+from gateline.pipelines.requests import queue_run
+from gateline.pipelines.schedule_model import RunRequest
 from gateline.pipelines.settling import close_run
-from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, RetrainingRow, StepRunRow
+from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, StepRunRow
 from gateline.pipelines.work import Desk, locked
 
 if TYPE_CHECKING:
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
 
     from gateline.access import Principal
     from gateline.data import ObjectStore
-    from gateline.ledger import Ledger, Transaction
-
-ALERT_KINDS = ("monitoring.alert.opened", "monitoring.alert.repeated")
-_SYSTEM = "gateline"
+    from gateline.ledger import Ledger
 
 
 class Pipelines:
@@ -57,15 +53,17 @@ class Pipelines:
             pipeline: Name of the pipeline; a runner of a project that declares it draws the run.
             parameters: JSON-able arguments.
             reason: Why, in words.
-            request_key: Makes the request idempotent.
+            request_key: Makes the request idempotent. Without one, a request with parameters that another had within the window that the
+                pipeline's limits name is that other run.
             project: Only runners of this project; empty: of any.
             priority: Runs with a greater one are worked on first.
         """
         valid_name("pipeline", pipeline)
         with self._ledger.transaction(actor.name) as tx:
-            row = _queue(tx, pipeline, dict(parameters), reason, request_key)
-            row.project, row.priority = row.project or project, row.priority or priority
-            return store.to_run(row)
+            wanted = RunRequest(
+                pipeline=pipeline, parameters=dict(parameters), reason=reason, request_key=request_key, project=project, priority=priority
+            )
+            return store.to_run(queue_run(tx, wanted))
 
     def get(self, run_id: str) -> PipelineRun:
         """Return a run with its steps."""
@@ -139,24 +137,6 @@ class Pipelines:
         earlier = self.get(run_id)
         return self.request(actor, earlier.pipeline, earlier.parameters, reason=f"Again after {run_id}.", project=earlier.project)
 
-    def approve(self, actor: Principal, run_id: str, node: str) -> PipelineRun:
-        """Let a step run that waits for approval.
-
-        Raises:
-            Conflict: it does not wait, or the actor asked for the run.
-        """
-        with self._ledger.transaction(actor.name) as tx:
-            row = locked(tx.session, run_id)
-            if node not in row.awaited.split(", "):
-                raise Conflict(f"Step '{node}' of run {run_id} waits for no approval.", next_step=f"See: gateline pipeline show {run_id}")
-            if row.requested_by == actor.name:
-                raise Conflict(f"'{actor.name}' asked for run {run_id}, and cannot approve its steps.", next_step="Ask somebody else.")
-            for step in tx.session.scalars(select(StepRunRow).where(StepRunRow.run_id == run_id, StepRunRow.node == node)):
-                step.approved_by = actor.name
-            tx.record("pipeline.step.approved", f"{run_id}/{node}")
-        self.desk.settle(run_id)
-        return self.get(run_id)
-
     def reconcile(self) -> int:
         """Make one pass: take steps from runners that are gone, and move on the runs that nobody moves. Returns how many changed."""
         changed = self.desk.take_back()
@@ -171,56 +151,3 @@ class Pipelines:
     def _move(self, run_id: str) -> int:
         self.desk.settle(run_id)
         return 1
-
-    def set_retraining(self, actor: Principal, plan: Retraining) -> Retraining:
-        """Declare when alerts of an endpoint start a pipeline."""
-        with self._ledger.transaction(actor.name) as tx:
-            row = tx.session.get(RetrainingRow, plan.endpoint)
-            fields = plan.as_dict() | {"alert_kinds": list(plan.alert_kinds)}
-            if row is None:
-                tx.session.add(RetrainingRow(**fields))
-            else:
-                for name, value in fields.items():
-                    setattr(row, name, value)
-            tx.record("pipeline.retraining.declared", plan.endpoint, fields)
-            return plan
-
-    def on_alert(self, alert: dict[str, Any]) -> None:
-        """Start a candidate's training when the endpoint's plan says so. Handles one event of `ALERT_KINDS`, idempotently."""
-        with self._ledger.transaction(_SYSTEM) as tx:
-            row = tx.session.get(RetrainingRow, alert["endpoint"])
-            plan = None if row is None else store.to_retraining(row)
-            last = None if row is None else row.last_event_time
-            unfinished = row is not None and _is_unfinished(tx, row.last_run_id)
-            decision = decide_start(plan, alert["kind"], alert["window_end"], last, unfinished=unfinished)
-            facts = {"alert_id": alert["alert_id"], "kind": alert["kind"], "reason": decision.reason}
-            if row is None or plan is None or not decision.start:
-                tx.record("pipeline.retraining.declined", alert["endpoint"], facts)
-                return
-            arguments = plan.parameters | {"as_of": iso(alert["window_end"])}
-            key = f"alert/{alert['alert_id']}/{alert['window_end']}"
-            run = _queue(tx, plan.pipeline, arguments, f"{decision.reason} {alert['sentence']}".strip(), key)
-            row.last_event_time, row.last_run_id = alert["window_end"], run.id
-            tx.record("pipeline.retraining.started", alert["endpoint"], facts | {"run_id": run.id})
-
-
-def _queue(tx: Transaction, pipeline: str, parameters: dict[str, Any], reason: str, request_key: str) -> PipelineRunRow:
-    """Add a queued run, or return the one that the request key names already."""
-    run_id = new_id("prun")
-    if request_key:
-        existing = tx.session.scalar(select(PipelineRunRow).where(PipelineRunRow.request_key == request_key))
-        if existing is not None:
-            return existing
-    row = PipelineRunRow(
-        id=run_id, pipeline=pipeline, state=RunState.QUEUED, parameters=parameters, reason=reason, requested_by=tx.actor,
-        requested_at=tx.now, request_key=request_key or run_id,
-    )  # fmt: skip
-    tx.session.add(row)
-    tx.session.flush()
-    tx.record("pipeline.run.requested", run_id, {"pipeline": pipeline, "parameters": parameters, "reason": reason})
-    return row
-
-
-def _is_unfinished(tx: Transaction, run_id: str) -> bool:
-    row = tx.session.get(PipelineRunRow, run_id) if run_id else None
-    return row is not None and row.state in {RunState.QUEUED, RunState.RUNNING}

@@ -14,6 +14,7 @@ from gateline.pipelines.board import WHOLE, Board, Hit, Place
 from gateline.pipelines.model import RunState, StepState
 from gateline.pipelines.plan import Plan
 from gateline.pipelines.plan_rules import plan_from_dict
+from gateline.pipelines.schedule_store import ask
 from gateline.pipelines.store import PipelineRunRow, PlanRow, StepRunRow
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ class Settling:
                 run.failure = run.failure or board.failure()
                 board.close()
         self._save(tx, run, board, rows)
-        run.awaited = ", ".join(place.node for place in board.places.values() if place.awaited)
+        asked = {place.node: board.nodes[place.node].options for place in board.places.values() if place.awaited}
+        run.awaited = ", ".join(asked)
+        ask(tx, run, {node: (one.approval or "", one.approval_timeout_seconds) for node, one in asked.items()})
         state = board.state()
         if state is not RunState.RUNNING:
             close_run(tx, run, state, self._result(board) if state is RunState.SUCCEEDED else {})

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Double, Index, Text, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateline.kernel.records import Row
-from gateline.pipelines.model import Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
+from gateline.pipelines.model import Artifact, Outcome, PipelineRun, RunState, StepAttempt, StepRun, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,11 @@ class PipelineRunRow(Row):
     """One requested execution. The lease is that of the runner that draws its plan."""
 
     __tablename__ = "pipeline_run"
-    __table_args__ = (Index("pipeline_run_state", "state", "requested_at"),)
+    __table_args__ = (
+        Index("pipeline_run_state", "state", "requested_at"),
+        Index("pipeline_run_parent", "parent", "state"),
+        Index("pipeline_run_pipeline", "pipeline", "state"),
+    )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     pipeline: Mapped[str] = mapped_column(Text)
@@ -48,6 +52,8 @@ class PipelineRunRow(Row):
     cancelled_by: Mapped[str] = mapped_column(Text, default="", server_default="")
     cancelled_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
     awaited: Mapped[str] = mapped_column(Text, default="", server_default="")
+    held: Mapped[str] = mapped_column(Text, default="", server_default="")
+    on_behalf_of: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class PlanRow(Row):
@@ -120,20 +126,6 @@ class OutputRow(Row):
     text: Mapped[str] = mapped_column(Text)
 
 
-class RetrainingRow(Row):
-    """When alerts of an endpoint start a pipeline."""
-
-    __tablename__ = "retraining"
-
-    endpoint: Mapped[str] = mapped_column(Text, primary_key=True)
-    pipeline: Mapped[str] = mapped_column(Text)
-    alert_kinds: Mapped[list[Any]]
-    cool_down_seconds: Mapped[int]
-    parameters: Mapped[dict[str, Any]]
-    last_event_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    last_run_id: Mapped[str] = mapped_column(Text, default="")
-
-
 def to_step(row: StepRunRow, *, mapped: bool = False) -> StepRun:
     """Return the domain value of a step row; whether its node is mapped decides about its name."""
     name = f"{row.node}[{row.index}]" if mapped and row.index >= 0 else row.node
@@ -168,15 +160,9 @@ def to_run(row: PipelineRunRow, steps: Sequence[StepRunRow] = ()) -> PipelineRun
         id=row.id, pipeline=row.pipeline, state=state, parameters=row.parameters, project=row.project, reason=row.reason,
         requested_by=row.requested_by, requested_at=row.requested_at, started_at=row.started_at, ended_at=row.ended_at,
         priority=row.priority, parent=row.parent, schedule=row.schedule, cancelled_by=row.cancelled_by, result=row.result,
-        failure=row.failure, mlflow_run_id=row.mlflow_run_id, steps=tuple(to_step(one, mapped=one.node in mapped) for one in steps),
-    )  # fmt: skip
-
-
-def to_retraining(row: RetrainingRow) -> Retraining:
-    """Return the domain value of a retraining row."""
-    return Retraining(
-        endpoint=row.endpoint, pipeline=row.pipeline, alert_kinds=tuple(row.alert_kinds), cool_down_seconds=row.cool_down_seconds,
-        parameters=row.parameters,
+        failure=row.failure, mlflow_run_id=row.mlflow_run_id, on_behalf_of=row.on_behalf_of,
+        held=row.held if row.state == RunState.QUEUED and not row.lease_owner else "",
+        steps=tuple(to_step(one, mapped=one.node in mapped) for one in steps),
     )  # fmt: skip
 
 

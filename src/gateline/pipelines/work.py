@@ -11,6 +11,7 @@ from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.pipelines import queue, store
 from gateline.pipelines.board import WHOLE
+from gateline.pipelines.limits import may_begin
 from gateline.pipelines.model import Artifact, Outcome, RunState, StepRun, StepState
 from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
@@ -208,6 +209,8 @@ class Desk:
         for run_id in queue.undrawn(tx.session, runner, tx.now):
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED and not is_held(run.lease_until, tx.now):
+                if not run.lease_owner and not may_begin(tx.session, run.pipeline, tx.now):
+                    continue
                 run.lease_owner, run.lease_until = runner.name, tx.now + LEASE_SECONDS * SECOND
                 return Work(draw=store.to_run(run))
         return Work()

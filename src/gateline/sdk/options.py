@@ -14,8 +14,9 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?i?B)")
 
 
 def step_options(
-    step: str, *, retry_wait: str | float = 0, timeout: str | float | None = None, memory: str | int | None = None, **plain: Any
-) -> StepOptions:
+    step: str, *, retry_wait: str | float = 0, timeout: str | float | None = None, memory: str | int | None = None,
+    approval_timeout: str | float | None = None, **plain: Any,
+) -> StepOptions:  # fmt: skip
     """Return the options of a step.
 
     Args:
@@ -23,6 +24,7 @@ def step_options(
         retry_wait: Seconds, or a span such as `10s`.
         timeout: Seconds, a span such as `1h`, or None.
         memory: Bytes, a size such as `2GiB`, or None.
+        approval_timeout: Seconds, a span such as `2d`, or None.
         plain: The other fields of `StepOptions`.
 
     Raises:
@@ -42,6 +44,7 @@ def step_options(
         "retry_wait_seconds": read(seconds_of, retry_wait) or 0,
         "timeout_seconds": read(seconds_of, timeout),
         "memory_bytes": read(bytes_of, memory),
+        "approval_timeout_seconds": read(seconds_of, approval_timeout),
     }
     wrong += option_mistakes(found)
     if wrong:

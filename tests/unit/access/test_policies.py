@@ -33,13 +33,14 @@ BUILDS = {
 EXPECTED = {
     Role.VIEWER: READS,
     Role.AUDITOR: READS | {P.PREDICTION_READ},
-    Role.DEVELOPER: READS | BUILDS | {P.PIPELINE_WORK, P.PREDICTION_REQUEST},
-    Role.VALIDATOR: READS | {P.GATE_RUN, P.MODEL_APPROVE, P.CONTRACT_REVIEW},
+    Role.DEVELOPER: READS | BUILDS | {P.PIPELINE_APPROVE, P.PIPELINE_WORK, P.PREDICTION_REQUEST},
+    Role.VALIDATOR: READS | {P.GATE_RUN, P.MODEL_APPROVE, P.CONTRACT_REVIEW, P.PIPELINE_APPROVE},
     Role.OPERATOR: READS
     | {
         P.DATASET_PIN,
         P.DATASET_VACUUM,
         P.MODEL_RELEASE,
+        P.PIPELINE_APPROVE,
         P.ROLLOUT_CONTROL,
         P.ENDPOINT_WRITE,
         P.LABEL_WRITE,
@@ -104,6 +105,16 @@ def broken_promises(policies: Policies) -> list[str]:
     refuses("author of a contract is not known", validator, P.CONTRACT_REVIEW, {})
     refuses("a service reviews a contract", service("robot", Role.VALIDATOR), P.CONTRACT_REVIEW, {"author": "author"})
     refuses("an administrator reviews", person("admin", Role.ADMIN, Role.VALIDATOR), P.CONTRACT_REVIEW, {"author": "author"})
+    step = {"author": "author", "contributors": ["declarer"], "namedRole": True}
+    refuses("who asked for a run approves its step", person("author", Role.DEVELOPER), P.PIPELINE_APPROVE, step)
+    refuses("who declared the schedule of a run approves its step", person("declarer", Role.DEVELOPER), P.PIPELINE_APPROVE, step)
+    refuses("a step that names another role is approved", validator, P.PIPELINE_APPROVE, {**step, "namedRole": False})
+    refuses("a service approves a step", service("robot", Role.OPERATOR), P.PIPELINE_APPROVE, step)
+    refuses("an administrator approves a step", person("admin", Role.ADMIN, Role.OPERATOR), P.PIPELINE_APPROVE, step)
+    for fact in step:
+        refuses(f"{fact} of a step is not known", validator, P.PIPELINE_APPROVE, {one: step[one] for one in step if one != fact})
+    if not policies.about(validator, P.PIPELINE_APPROVE, "prun_1/release", step).allowed:
+        found.append("a validator cannot approve a step")
     if not policies.about(validator, P.CONTRACT_REVIEW, "flights/contract@1", {"author": "author"}).allowed:
         found.append("a validator cannot review a contract")
     if not policies.about(validator, P.MODEL_APPROVE, "flight-delay@1", GOOD).allowed:
@@ -212,7 +223,7 @@ def test_approval_needs_role_person_independence_gates_and_candidate(
 def test_roles_add_up_and_guards_only_take_away(principal: Principal, permission: Permission) -> None:
     carried = any(permission in EXPECTED[role] for role in principal.roles)
     allowed = shipped.at_door(principal, permission).allowed
-    guarded = {P.MODEL_APPROVE, P.CONTRACT_REVIEW, P.PREDICTION_REPLAY}
+    guarded = {P.MODEL_APPROVE, P.CONTRACT_REVIEW, P.PIPELINE_APPROVE, P.PREDICTION_REPLAY}
     assert allowed == carried if permission not in guarded else allowed <= carried
 
 

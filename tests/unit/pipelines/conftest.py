@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateline.data import ObjectStore
-from gateline.pipelines import Pipelines
+from gateline.pipelines import PipelineLimits, Pipelines, Schedules, Triggers
 from tests.support.pipelines import Hand
 
 if TYPE_CHECKING:
@@ -32,3 +32,21 @@ def pipelines(ledger: Ledger, objects: ObjectStore) -> Pipelines:
 def hand(pipelines: Pipelines, objects: ObjectStore) -> Hand:
     """Works on runs by hand."""
     return Hand(pipelines, objects)
+
+
+@pytest.fixture
+def schedules(ledger: Ledger) -> Schedules:
+    """Schedules over the same records."""
+    return Schedules(ledger)
+
+
+@pytest.fixture
+def triggers(ledger: Ledger) -> Triggers:
+    """Triggers over the same records."""
+    return Triggers(ledger)
+
+
+@pytest.fixture
+def limits(ledger: Ledger) -> PipelineLimits:
+    """Limits over the same records."""
+    return PipelineLimits(ledger)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateline.access import Principal, PrincipalKind, Role
 from gateline.kernel.errors import Conflict, InvalidInput
 from gateline.pipelines import Outcome, RunState
 from tests.support.pipelines import ENVIRONMENT, WORKER, Hand, held, node, plan, runner
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 CHAIN = plan(node("a"), node("b", {"x": "a"}), node("c", {"x": "b", "y": {"value": 3}}))
 FUNCTIONS = {"a": lambda: 1, "b": lambda x: x + 1, "c": lambda x, y: {"sum": x + y}}
-APPROVER = Principal(name="approver", kind=PrincipalKind.PERSON, roles=frozenset({Role.DEVELOPER}))
 
 
 def test_a_request_made_twice_is_one_run(pipelines: Pipelines) -> None:
@@ -234,21 +232,6 @@ def test_a_result_handed_in_while_the_run_is_being_cancelled_is_kept(hand: Hand,
     hand.succeed(work.step, 1)
     assert hand.states(run_id) == {"a": "succeeded", "b": "cancelled", "c": "cancelled"}
     assert hand.run(run_id).state is RunState.CANCELLED
-
-
-def test_a_step_that_needs_approval_waits_for_somebody_else(hand: Hand, pipelines: Pipelines) -> None:
-    """The run says for what it waits."""
-    run_id, work = hand.start(plan(node("a"), node("b", {"x": "a"}, options={"approval": "release"})))
-    hand.work_off(work, FUNCTIONS)
-    assert hand.run(run_id).state is RunState.WAITING
-    with pytest.raises(Conflict, match="asked for run"):
-        pipelines.approve(WORKER, run_id, "b")
-    with pytest.raises(Conflict, match="waits for no approval"):
-        pipelines.approve(APPROVER, run_id, "a")
-    pipelines.approve(APPROVER, run_id, "b")
-    hand.work_off(hand.desk.claim(WORKER, runner()), FUNCTIONS)
-    assert hand.run(run_id).state is RunState.SUCCEEDED
-    assert hand.run(run_id).steps[1].approved_by == "approver"
 
 
 def test_a_preview_says_what_a_run_would_do(hand: Hand, pipelines: Pipelines) -> None:

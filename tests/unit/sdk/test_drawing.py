@@ -36,7 +36,7 @@ def test_a_plan_says_all_that_an_engine_needs():
     assert found["keep"]["reference"] == "tests.support.flows:keep"
     assert found["keep"]["options"] == {
         "cache": True, "retries": 0, "retry_wait_seconds": 0, "timeout_seconds": None, "memory_bytes": None, "cpus": 1,
-        "executor": "process", "env": None, "seed": None, "approval": None,
+        "executor": "process", "env": None, "seed": None, "approval": None, "approval_timeout_seconds": None,
     }  # fmt: skip
     assert "over" not in found["keep"]
     assert "when" not in found["scale"]
@@ -260,14 +260,23 @@ def test_errors_of_a_step_come_through_run_as_they_are():
 
 def test_options_are_read_as_people_write_them():
     @step(
-        cache=False, retries=2, retry_wait="10s", timeout="1h", memory="2GiB", cpus=0.5, executor="ray://head:10001", seed=7, approval="Go?"
+        cache=False,
+        retries=2,
+        retry_wait="10s",
+        timeout="1h",
+        memory="2GiB",
+        cpus=0.5,
+        executor="ray://head:10001",
+        seed=7,
+        approval="Go?",
+        approval_timeout="2d",
     )
     def heavy() -> int:
         return 1
 
     assert heavy.options.as_dict() == {
         "cache": False, "retries": 2, "retry_wait_seconds": 10, "timeout_seconds": 3600, "memory_bytes": 2 << 30, "cpus": 0.5,
-        "executor": "ray://head:10001", "env": None, "seed": 7, "approval": "Go?",
+        "executor": "ray://head:10001", "env": None, "seed": 7, "approval": "Go?", "approval_timeout_seconds": 172800,
     }  # fmt: skip
 
 

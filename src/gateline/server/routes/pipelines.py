@@ -108,12 +108,6 @@ def retry_run(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:
     return app.pipelines.retry(caller, run_id).as_dict()
 
 
-@router.post("/pipeline-runs/{run_id}/steps/{node}/approve", openapi_extra=permission(Permission.PIPELINE_RUN))
-def approve_step(run_id: str, node: str, app: Application, caller: Caller) -> dict[str, Any]:
-    """Let a step run that waits for approval; who asked for the run cannot."""
-    return app.pipelines.approve(caller, run_id, node).as_dict()
-
-
 @router.put("/endpoints/{name}/retraining", openapi_extra=permission(Permission.PIPELINE_RUN))
 def set_retraining(name: str, body: RetrainingPlan, app: Application, caller: Caller) -> dict[str, Any]:
     """Declare when alerts of an endpoint start a pipeline."""
@@ -121,4 +115,4 @@ def set_retraining(name: str, body: RetrainingPlan, app: Application, caller: Ca
         endpoint=name, pipeline=body.pipeline, alert_kinds=tuple(body.alert_kinds), cool_down_seconds=body.cool_down_seconds,
         parameters=body.parameters,
     )  # fmt: skip
-    return app.pipelines.set_retraining(caller, plan).as_dict()
+    return app.triggers.set_retraining(caller, plan).as_dict()
