@@ -26,7 +26,8 @@ def client(served):
 
 
 @pytest.fixture(autouse=True)
-def _off():
+def _off(stock):
+    """Turn automatic logging off before the stock client's surroundings are put back."""
     yield
     autolog(disable=True)
 

@@ -90,7 +90,9 @@ def answer(capsys):
 
 
 def runs_of(client, experiment):
-    return [client.get(f"/runs/{one['run_id']}") for one in client.get("/runs", params={"experiment": experiment, "limit": 100})]
+    return [
+        client.get(f"/runs/{one['run_id']}") for one in client.get("/runs", params={"experiment": experiment, "max_results": 100})["runs"]
+    ]
 
 
 def files_of(served, run_id):

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from gateline import each
 from gateline.kernel.canonical import canonical_bytes
 from gateline.kernel.errors import GatelineError
-from gateline.pipelines import ArtifactKind, decision, fill, items_of, plain_value, plan_from_dict, plan_mistakes
-from gateline.sdk.fingerprint import step_key
+from gateline.pipelines import ArtifactKind, decision, fill, items_of, plain_value, plan_from_dict, plan_mistakes, step_key
 from gateline.sdk.pipeline import Pipeline
 from tests.support.flows import divide, is_large, keep, numbers, scale, total
 
