@@ -38,6 +38,7 @@ class ObjectStore:
         self._unfinished = path / "unfinished"
         with storage_errors(path):
             self._unfinished.mkdir(parents=True, exist_ok=True)
+            self._make_places()
         self._remove_leftovers()
 
     def put_bytes(self, content: bytes) -> StoredFile:
@@ -89,11 +90,9 @@ class ObjectStore:
         target = self._place(stored.sha256)
         if target.is_file() and sha256_file(target) == stored.sha256:
             return stored
-        target.parent.mkdir(exist_ok=True)
         path.chmod(0o444)
         path.replace(target)
         fsync_directory(target.parent)
-        fsync_directory(self._path)
         return stored
 
     def path(self, sha256: str) -> Path:
@@ -150,6 +149,14 @@ class ObjectStore:
             if path.exists():
                 return file
             file.close()
+
+    def _make_places(self) -> None:
+        """Make the folders of all first two digits durable, so that storing a file has to do that for its own folder alone."""
+        present = {entry.name for entry in os.scandir(self._path)}
+        for number in range(256):
+            if (name := f"{number:02x}") not in present:
+                (self._path / name).mkdir(exist_ok=True)
+        fsync_directory(self._path)
 
     def _remove_leftovers(self) -> None:
         for path in self._unfinished.iterdir():

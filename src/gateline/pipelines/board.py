@@ -14,7 +14,7 @@ from gateline.pipelines.model import OPEN_STEPS, Artifact, RunState, StepState
 from gateline.pipelines.plan import decision, items_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateline.pipelines.plan import Plan, PlanNode
 
@@ -97,16 +97,19 @@ class Board:
         """Return the place that stands for a node: of a mapped one, that of the whole."""
         return self.places.get((node, WHOLE if self.nodes[node].over else 0))
 
-    def advance(self, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
-        """Move every step as far as it can go without a runner.
+    def advance(
+        self, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any], *, names: Collection[str] | None = None
+    ) -> None:
+        """Move steps as far as they can go without a runner.
 
         Args:
             cached: Returns the result of a key that was computed before, or None.
             read: Returns the JSON value of a stored artifact.
+            names: The nodes to look at, when not all.
         """
         for name, node in self.nodes.items():
             place = self.whole(name)
-            if place is None:
+            if place is None or (names is not None and name not in names):
                 continue
             try:
                 if place.state is StepState.WAITING:

@@ -18,7 +18,7 @@ from gateline.pipelines.schedule_store import ask
 from gateline.pipelines.store import PipelineRunRow, PlanRow, StepRunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -38,18 +38,33 @@ class Drawn:
 
     Attributes:
         nodes: The nodes of the plan by name.
+        positions: Node to its position in the plan.
+        followers: Node to those that need it.
         codes: Node to the digest of its code.
         environment: Digest of the environment that the steps run in.
     """
 
+    run_id: str
     plan: Plan
     codes: dict[str, str]
     environment: str
     nodes: dict[str, PlanNode] = field(init=False)
+    positions: dict[str, int] = field(init=False)
+    followers: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Index the nodes."""
         object.__setattr__(self, "nodes", {node.name: node for node in self.plan.nodes})
+        object.__setattr__(self, "positions", {name: position for position, name in enumerate(self.nodes)})
+        object.__setattr__(self, "followers", {name: [] for name in self.nodes})
+        for name, node in self.nodes.items():
+            for needed in node.needs():
+                self.followers[needed].append(name)
+
+    def board(self, names: Collection[str], rows: Sequence[StepRunRow]) -> Board:
+        """Return a board of some nodes, of which those that others of them need must be among them."""
+        part = Plan(pipeline="", nodes=tuple(self.nodes[name] for name in sorted(names, key=self.positions.__getitem__)))
+        return Board(self.run_id, part, self.codes, self.environment, [_place(row) for row in rows])
 
 
 class Settling:
@@ -68,7 +83,7 @@ class Settling:
         found = self._drawn.get(run_id)
         if found is None:
             row = session.get_one(PlanRow, run_id)
-            found = Drawn(plan=plan_from_dict(row.plan), codes=row.codes, environment=row.environment)
+            found = Drawn(run_id=run_id, plan=plan_from_dict(row.plan), codes=row.codes, environment=row.environment)
             while len(self._drawn) >= _PLANS_KEPT:
                 self._drawn.pop(next(iter(self._drawn)), None)
             self._drawn[run_id] = found
@@ -76,12 +91,30 @@ class Settling:
 
     def arguments(self, session: Session, row: StepRunRow, node: PlanNode) -> dict[str, Any]:
         """Return what a step is called with."""
-        drawn, needed = self.drawn(session, row.run_id), node.needs()
-        rows = (
-            session.scalars(select(StepRunRow).where(StepRunRow.run_id == row.run_id, StepRunRow.node.in_(needed))).all() if needed else []
-        )
-        part = Plan(pipeline="", nodes=tuple(one for name, one in drawn.nodes.items() if name in needed))
-        return Board(row.run_id, part, drawn.codes, drawn.environment, [_place(one) for one in rows]).arguments(node, row.index, self.read)
+        needed = node.needs()
+        board = self.drawn(session, row.run_id).board(needed, store.steps_of_nodes(session, row.run_id, needed))
+        return board.arguments(node, row.index, self.read)
+
+    def follow(self, tx: Transaction, run: PipelineRunRow, node: str) -> bool:
+        """Write down what follows for the nodes that need one that has succeeded, when that is no more than that runners can begin them.
+
+        The whole run, which `settle` looks at, may have many more. Returns False, and changes nothing, when there is more to do.
+        """
+        drawn, session = self.drawn(tx.session, run.id), tx.session
+        names = drawn.followers[node]
+        part = {*names, *(needed for name in names for needed in drawn.nodes[name].needs())}
+        rows = {(row.node, row.index): row for row in store.steps_of_nodes(session, run.id, part)}
+        board, cache = drawn.board(part, list(rows.values())), _Cache(session, self._objects, {})
+        board.advance(cache.find, self.read, names=names)
+        changed = [place for place in board.places.values() if place.changed]
+        if cache.unknown or any(place.awaited for place in board.places.values()):
+            return False
+        if any(place.state not in {StepState.WAITING, StepState.READY, StepState.RUNNING} for place in changed):
+            return False
+        if not any(place.state is StepState.READY for place in changed) and not store.is_busy(session, run.id):
+            return False
+        self._save(tx, run, board, rows)
+        return True
 
     def settle(self, tx: Transaction, run: PipelineRunRow, known: Mapping[str, bool]) -> set[str]:
         """Write down what follows from the steps of a run, and close it when it is over.
@@ -154,7 +187,7 @@ class Settling:
 
     def _save(self, tx: Transaction, run: PipelineRunRow, board: Board, rows: Mapping[tuple[str, int], StepRunRow]) -> None:
         reused: dict[str, list[Place]] = {}
-        positions = {name: position for position, name in enumerate(board.nodes)}
+        positions = self.drawn(tx.session, run.id).positions
         for place in board.places.values():
             if not place.changed:
                 continue

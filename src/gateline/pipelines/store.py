@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Double, Index, Text, delete, func, select
+from sqlalchemy import BigInteger, Double, Index, Text, bindparam, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateline.kernel.records import Row
 from gateline.pipelines.model import Artifact, Outcome, PipelineRun, RunState, StepAttempt, StepRun, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -166,6 +166,30 @@ def to_run(row: PipelineRunRow, steps: Sequence[StepRunRow] = ()) -> PipelineRun
     )  # fmt: skip
 
 
+_FINISHED = (
+    select(StepRunRow)
+    .where(StepRunRow.key == bindparam("key"), StepRunRow.state == StepState.SUCCEEDED, StepRunRow.reused_from == "")
+    .order_by(StepRunRow.ended_at.desc())
+    .limit(1)
+)
+_OF_NODES = select(StepRunRow).where(StepRunRow.run_id == bindparam("run_id"), StepRunRow.node.in_(bindparam("nodes", expanding=True)))
+_BUSY = (
+    select(StepRunRow.node)
+    .where(StepRunRow.run_id == bindparam("run_id"), StepRunRow.state.in_([StepState.READY, StepState.RUNNING]), StepRunRow.index >= 0)
+    .limit(1)
+)
+
+
+def steps_of_nodes(session: Session, run_id: str, nodes: Collection[str]) -> list[StepRunRow]:
+    """Return the steps of some nodes of a run."""
+    return list(session.scalars(_OF_NODES, {"run_id": run_id, "nodes": list(nodes)})) if nodes else []
+
+
+def is_busy(session: Session, run_id: str) -> bool:
+    """Return whether a runner has a step of a run, or can get one."""
+    return session.connection().scalar(_BUSY, {"run_id": run_id}) is not None
+
+
 def steps_of(session: Session, run_id: str) -> list[StepRunRow]:
     """Return the steps of a run in the order of its plan, a mapped node before its items."""
     query = select(StepRunRow).where(StepRunRow.run_id == run_id).order_by(StepRunRow.position, StepRunRow.index)
@@ -174,8 +198,7 @@ def steps_of(session: Session, run_id: str) -> list[StepRunRow]:
 
 def finished_step(session: Session, key: str) -> StepRunRow | None:
     """Return the newest executed step with this key that succeeded."""
-    query = select(StepRunRow).where(StepRunRow.key == key, StepRunRow.state == StepState.SUCCEEDED, StepRunRow.reused_from == "")
-    return session.scalar(query.order_by(StepRunRow.ended_at.desc()).limit(1))
+    return session.scalar(_FINISHED, {"key": key})
 
 
 def outcomes(session: Session, run_id: str, node: str, index: int, *, earlier_than: int) -> dict[Outcome, int]:

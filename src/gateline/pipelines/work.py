@@ -200,7 +200,7 @@ class Desk:
         tx.session.flush()
         for place in queue.ready(tx.session, runner, tx.now):
             run = locked(tx.session, place[0])
-            step = tx.session.get(StepRunRow, place, with_for_update=True)
+            step = tx.session.get(StepRunRow, place)  # whoever changes it has locked its run
             if step is None or step.state != StepState.READY or run.state != RunState.RUNNING or run.cancelled_at is not None:
                 continue
             if self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
@@ -288,6 +288,9 @@ class Desk:
                     following.state = StepState.READY
                 return set()
             tx.session.flush()
+        simple = step.state == StepState.SUCCEEDED and not mapped and not run.failure and run.cancelled_at is None
+        if simple and self.settling.follow(tx, run, step.node):
+            return set()
         return self.settling.settle(tx, run, {})
 
     def _sized(self, artifact: Artifact) -> Artifact:

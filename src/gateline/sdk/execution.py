@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random  # noqa: TID251 - seeded for the user's code
 import secrets
 import shutil
@@ -14,16 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.canonical import sha256_file
+from gateline.kernel.canonical import sha256_bytes, sha256_file
 from gateline.kernel.errors import GatelineError, NotFound, StepFailed, Unavailable
 from gateline.pipelines import ArtifactKind, Outcome, PlanNode, StepOptions, StepOutput
-from gateline.sdk.artifacts import pack, unpack
+from gateline.sdk.artifacts import pack, pack_document, unpack
 from gateline.sdk.drawing import split_outputs
 from gateline.sdk.fingerprint import StepCode, code_digest, environment_digest, read_code
 from gateline.sdk.loading import file_state
 
 if TYPE_CHECKING:
-    from gateline.sdk.artifacts import Packed
     from gateline.sdk.client import Client
     from gateline.sdk.project import Project
 
@@ -43,7 +43,7 @@ class Context:
         node: Name of the step in the graph.
         index: Which item of a mapped step this is; 0 for others.
         attempt: How often the step was begun, this time included.
-        folder: An empty folder of this attempt, removed when it is over.
+        scratch: Where `folder` comes to lie.
     """
 
     client: Client
@@ -52,7 +52,13 @@ class Context:
     node: str
     index: int
     attempt: int
-    folder: Path
+    scratch: Path
+
+    @property
+    def folder(self) -> Path:
+        """An empty folder of this attempt, made when it is first asked for and removed when the attempt is over."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        return self.scratch
 
     @property
     def idempotency_key(self) -> str:
@@ -111,11 +117,10 @@ def carry_out(client: Client, project: Project, claim: Mapping[str, Any]) -> dic
     """Execute a claimed step and return how it ended: `outcome`, `artifacts`, `detail`, `retry`."""
     cache = project.folder / CACHE_FOLDER
     scratch = cache / "attempts" / secrets.token_hex(8)
-    scratch.mkdir(parents=True)
     node = claim["node"]
     known = Context(
         client=client, project=project, run_id=claim["run_id"], node=node["name"], index=claim["index"], attempt=claim["attempt"],
-        folder=scratch,
+        scratch=scratch,
     )  # fmt: skip
     token = _current.set(known)
     try:
@@ -133,7 +138,8 @@ def carry_out(client: Client, project: Project, claim: Mapping[str, Any]) -> dic
         return {"outcome": Outcome.FAILED, "detail": _told(error)}
     finally:
         _current.reset(token)
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch.exists():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Attempt:
@@ -177,22 +183,27 @@ class _Attempt:
 
     def _kept(self, value: Any, output: StepOutput, step: str) -> dict[str, Any]:
         """Hand a result to the server: with the report when it is small, as an upload when not."""
+        document = pack_document(value, output, step)
+        if document is not None and len(document.content) <= _INLINE_BYTES_MAX:
+            for part in document.parts.values():
+                self._known.client.upload(part)
+            self._remember(document.content)
+            return {"name": output.name, "kind": document.kind, "content": document.content.decode()}
         written = self._known.folder / f"output-{output.name}"
         packed = pack(value, output, step, written)
-        for part in packed.parts.values():
-            self._known.client.upload(part)
-        found: dict[str, Any] = {"name": output.name, "kind": packed.kind}
-        if packed.kind not in {ArtifactKind.FILE, ArtifactKind.FRAME} and packed.size_bytes <= _INLINE_BYTES_MAX:
-            found["content"] = packed.path.read_text(encoding="utf-8")
-        else:
-            found["sha256"] = self._known.client.upload(packed.path)
-            self._remember(packed, written)
-        return found
-
-    def _remember(self, packed: Packed, written: Path) -> None:
-        """Keep a large result here too, for the steps that follow on this machine."""
+        for path in (*packed.parts.values(), packed.path):
+            self._known.client.upload(path)
         if packed.path == written:
             written.replace(self._cache / packed.sha256)
+        return {"name": output.name, "kind": packed.kind, "sha256": packed.sha256}
+
+    def _remember(self, content: bytes) -> None:
+        """Keep a small result here too, for the steps that follow on this machine; those that do not find it whole ask the server."""
+        path = self._cache / sha256_bytes(content)
+        with contextlib.suppress(OSError):
+            if not path.exists():
+                self._cache.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
 
 
 def _code_of(function: Callable[..., Any], folder: Path) -> str:
