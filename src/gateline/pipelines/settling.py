@@ -91,9 +91,10 @@ class Settling:
 
     def arguments(self, session: Session, row: StepRunRow, node: PlanNode) -> dict[str, Any]:
         """Return what a step is called with."""
-        needed = node.needs()
-        board = self.drawn(session, row.run_id).board(needed, store.steps_of_nodes(session, row.run_id, needed))
-        return board.arguments(node, row.index, self.read)
+        drawn, needed = self.drawn(session, row.run_id), node.needs()
+        plain = [session.get(StepRunRow, (row.run_id, name, 0)) for name in needed if not drawn.nodes[name].over]
+        mapped = store.steps_of_nodes(session, row.run_id, {name for name in needed if drawn.nodes[name].over})
+        return drawn.board(needed, [*filter(None, plain), *mapped]).arguments(node, row.index, self.read)
 
     def follow(self, tx: Transaction, run: PipelineRunRow, node: str) -> bool:
         """Write down what follows for the nodes that need one that has succeeded, when that is no more than that runners can begin them.
@@ -114,6 +115,7 @@ class Settling:
         if not any(place.state is StepState.READY for place in changed) and not store.is_busy(session, run.id):
             return False
         self._save(tx, run, board, rows)
+        session.info["followed"] = rows  # the session alone would forget them
         return True
 
     def settle(self, tx: Transaction, run: PipelineRunRow, known: Mapping[str, bool]) -> set[str]:
@@ -229,12 +231,12 @@ class _Cache:
 
     def find(self, key: str) -> Hit | None:
         """Return the result of a key."""
-        row = store.finished_step(self._session, key)
-        if row is None:
+        found = store.finished_step(self._session, key)
+        if found is None:
             return None
-        artifacts = store.to_artifacts(row.artifacts)
+        run_id, artifacts = found
         states = [self._state(one) for one in artifacts]
-        return Hit(run_id=row.run_id, artifacts=artifacts, whole=False if False in states else None if None in states else True)
+        return Hit(run_id=run_id, artifacts=artifacts, whole=False if False in states else None if None in states else True)
 
     def _state(self, artifact: Artifact) -> bool | None:
         known = self._known.get(artifact.sha256)

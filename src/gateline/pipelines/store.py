@@ -167,17 +167,42 @@ def to_run(row: PipelineRunRow, steps: Sequence[StepRunRow] = ()) -> PipelineRun
 
 
 _FINISHED = (
-    select(StepRunRow)
+    select(StepRunRow.run_id, StepRunRow.artifacts)
     .where(StepRunRow.key == bindparam("key"), StepRunRow.state == StepState.SUCCEEDED, StepRunRow.reused_from == "")
     .order_by(StepRunRow.ended_at.desc())
     .limit(1)
 )
 _OF_NODES = select(StepRunRow).where(StepRunRow.run_id == bindparam("run_id"), StepRunRow.node.in_(bindparam("nodes", expanding=True)))
+_RUN = select(PipelineRunRow).where(PipelineRunRow.id == bindparam("run_id"))
+_LOCKED_RUN = _RUN.with_for_update().execution_options(populate_existing=True)
+_ATTEMPT = (
+    select(StepRunRow, AttemptRow)
+    .join(AttemptRow, (AttemptRow.run_id == StepRunRow.run_id) & (AttemptRow.node == StepRunRow.node) & (AttemptRow.index == StepRunRow.index))
+    .where(AttemptRow.run_id == bindparam("run_id"), AttemptRow.node == bindparam("node"))
+    .where(AttemptRow.index == bindparam("item"), AttemptRow.attempt == bindparam("attempt"))
+)
 _BUSY = (
     select(StepRunRow.node)
     .where(StepRunRow.run_id == bindparam("run_id"), StepRunRow.state.in_([StepState.READY, StepState.RUNNING]), StepRunRow.index >= 0)
     .limit(1)
 )
+_TAKE_OUTPUT = (
+    delete(OutputRow)
+    .where(OutputRow.run_id == bindparam("run_id"), OutputRow.node == bindparam("node"))
+    .where(OutputRow.index == bindparam("item"), OutputRow.attempt == bindparam("attempt"))
+    .returning(OutputRow.offset, OutputRow.text)
+)
+
+
+def locked_run(session: Session, run_id: str) -> PipelineRunRow | None:
+    """Return a run's row as it is now, locked until the end of the transaction."""
+    return session.scalar(_LOCKED_RUN, {"run_id": run_id})
+
+
+def attempt_at(session: Session, run_id: str, node: str, index: int, attempt: int) -> tuple[StepRunRow, AttemptRow] | None:
+    """Return a step with one of the attempts at it."""
+    found = session.execute(_ATTEMPT, {"run_id": run_id, "node": node, "item": index, "attempt": attempt}).first()
+    return None if found is None else (found[0], found[1])
 
 
 def steps_of_nodes(session: Session, run_id: str, nodes: Collection[str]) -> list[StepRunRow]:
@@ -196,9 +221,10 @@ def steps_of(session: Session, run_id: str) -> list[StepRunRow]:
     return list(session.scalars(query))
 
 
-def finished_step(session: Session, key: str) -> StepRunRow | None:
-    """Return the newest executed step with this key that succeeded."""
-    return session.scalar(_FINISHED, {"key": key})
+def finished_step(session: Session, key: str) -> tuple[str, tuple[Artifact, ...]] | None:
+    """Return run and artifacts of the newest executed step with this key that succeeded, as written so far."""
+    found = session.connection().execute(_FINISHED, {"key": key}).first()
+    return None if found is None else (found.run_id, to_artifacts(found.artifacts))
 
 
 def outcomes(session: Session, run_id: str, node: str, index: int, *, earlier_than: int) -> dict[Outcome, int]:
@@ -218,6 +244,13 @@ def same_attempt(table: type[AttemptRow | OutputRow], attempt: AttemptRow) -> tu
 def output_pieces(session: Session, attempt: AttemptRow) -> list[OutputRow]:
     """Return what an attempt under way has written, in order."""
     return list(session.scalars(select(OutputRow).where(*same_attempt(OutputRow, attempt)).order_by(OutputRow.offset)))
+
+
+def take_output(session: Session, attempt: AttemptRow) -> str:
+    """Remove what an attempt under way has written, and return it in order."""
+    place = {"run_id": attempt.run_id, "node": attempt.node, "item": attempt.index, "attempt": attempt.attempt}
+    pieces = session.connection().execute(_TAKE_OUTPUT, place).all()
+    return "".join(text for _, text in sorted(tuple(piece) for piece in pieces))
 
 
 def keep_output(session: Session, attempt: AttemptRow, offset: int, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, NotFound
@@ -16,7 +16,7 @@ from gateline.pipelines.model import Artifact, Outcome, RunState, StepRun, StepS
 from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
 from gateline.pipelines.settling import Settling, close_run
-from gateline.pipelines.store import AttemptRow, OutputRow, PipelineRunRow, PlanRow, StepRunRow
+from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, StepRunRow
 from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work
 
 if TYPE_CHECKING:
@@ -125,15 +125,13 @@ class Desk:
         report = replace(report, artifacts=tuple(self._sized(one) for one in report.artifacts))
         with self._ledger.transaction(actor.name) as tx:
             run = locked(tx.session, held.run_id)
-            step = tx.session.get(StepRunRow, (held.run_id, held.node, held.index))
-            attempt = tx.session.get(AttemptRow, (held.run_id, held.node, held.index, held.attempt))
+            step, attempt = store.attempt_at(tx.session, held.run_id, held.node, held.index, held.attempt) or (None, None)
             if step is None or attempt is None or attempt.runner != runner or (attempt.ended_at and attempt.outcome != report.outcome):
                 raise _lost(held, runner, attempt)
             if attempt.ended_at is None:
                 self._end(tx, run, step, attempt, report)
                 unknown = self._go_on(tx, run, step)
             work = self._next(tx, then) if then is not None and not unknown else Work()
-            tx.session.flush()
             ended = store.to_step(step, mapped=self.settling.drawn(tx.session, run.id).nodes[step.node].over is not None)
         return ended, (self._look(actor, held.run_id, unknown, then) if unknown else work)
 
@@ -245,12 +243,10 @@ class Desk:
 
     def _end(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, attempt: AttemptRow, report: Report) -> None:
         """Write the end of an attempt, and what becomes of its step."""
+        written = store.take_output(tx.session, attempt) if step.executor != "inline" else ""
         attempt.ended_at, attempt.outcome, attempt.detail = tx.now, report.outcome, report.detail
         attempt.cpu_seconds, attempt.peak_memory_bytes = report.cpu_seconds, report.peak_memory_bytes
-        attempt.log_sha256 = report.log_sha256
-        if step.executor != "inline":
-            attempt.log_sha256 = report.log_sha256 or self._kept_output(tx.session, attempt)
-            tx.session.execute(delete(OutputRow).where(*store.same_attempt(OutputRow, attempt)))
+        attempt.log_sha256 = report.log_sha256 or (self._objects.put_bytes(written.encode()).sha256 if written else "")
         facts: dict[str, Any] = {"attempt": attempt.attempt, "index": step.index}
         if report.outcome is Outcome.SUCCEEDED:
             step.state, step.ended_at, step.failure = StepState.SUCCEEDED, tx.now, ""
@@ -297,17 +293,12 @@ class Desk:
         """Return the artifact with its true size; raises NotFound when it is not stored."""
         return replace(artifact, size_bytes=self._objects.path(artifact.sha256).stat().st_size)
 
-    def _kept_output(self, session: Session, attempt: AttemptRow) -> str:
-        """Store what an attempt wrote that ended without handing its output in."""
-        text = "".join(piece.text for piece in store.output_pieces(session, attempt))
-        return self._objects.put_bytes(text.encode()).sha256 if text else ""
-
 
 def locked(session: Session, run_id: str) -> PipelineRunRow:
     """Return a run's row, locked: all that changes its steps waits here for each other."""
     held: dict[str, PipelineRunRow] = session.info.setdefault("locked_runs", {})
     if run_id not in held:
-        row = session.get(PipelineRunRow, run_id, with_for_update=True, populate_existing=True)
+        row = store.locked_run(session, run_id)
         if row is None:
             raise NotFound(f"There is no pipeline run '{run_id}'.", next_step="List them with: gateline pipeline list")
         held[run_id] = row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
@@ -99,10 +100,10 @@ class AttemptEnded(_Body):
     then: Worker | None = None
 
 
-@router.post("/pipeline-work/claim", openapi_extra=permission(Permission.PIPELINE_WORK))
-def claim_work(body: Worker, app: Application, caller: Caller) -> dict[str, Any]:
+@router.post("/pipeline-work/claim", openapi_extra=permission(Permission.PIPELINE_WORK), response_model=dict[str, Any])
+def claim_work(body: Worker, app: Application, caller: Caller) -> JSONResponse:
     """Get the next thing to do under a lease of 15 s: `draw` a run, execute a `step`, or neither."""
-    return app.pipelines.desk.claim(caller, body.value()).as_dict()
+    return JSONResponse(app.pipelines.desk.claim(caller, body.value()).as_dict())
 
 
 @router.post("/pipeline-work/heartbeat", openapi_extra=permission(Permission.PIPELINE_WORK))
@@ -128,10 +129,14 @@ def post_plan(run_id: str, body: PlanDrawn, app: Application, caller: Caller) ->
     return desk.draw(caller, run_id, runner, body.plan, body.codes, body.environment).as_dict()
 
 
-@router.post("/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/end", openapi_extra=permission(Permission.PIPELINE_WORK))
+@router.post(
+    "/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/end",
+    openapi_extra=permission(Permission.PIPELINE_WORK),
+    response_model=dict[str, Any],
+)
 def end_attempt(
     run_id: str, node: str, index: _Count, attempt: _Count, body: AttemptEnded, app: Application, caller: Caller
-) -> dict[str, Any]:
+) -> JSONResponse:
     """Hand in how an attempt ended; with `then`, get the next thing to do in the same answer. A lease that was lost is refused."""
     log = body.log_sha256 or (app.objects.put_bytes(body.log.encode()).sha256 if body.log else "")
     report = Report(
@@ -140,7 +145,7 @@ def end_attempt(
     )  # fmt: skip
     held = Held(run_id=run_id, node=node, index=index, attempt=attempt)
     step, work = app.pipelines.desk.finish(caller, held, body.runner, report, then=None if body.then is None else body.then.value())
-    return {"ended": step.as_dict(), **work.as_dict()}
+    return JSONResponse({"ended": step.as_dict(), **work.as_dict()})
 
 
 def _stored(app: Application, handed: Handed) -> Artifact:
