@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from gateline.data.model import StoredFile
-from gateline.kernel.canonical import sha256_file
+from gateline.kernel.canonical import sha256_bytes, sha256_file
 from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound, TooLarge
 from gateline.kernel.files import fsync_directory, storage_errors
 from gateline.kernel.limits import UPLOAD_BYTES_MAX
@@ -47,6 +47,10 @@ class ObjectStore:
         Raises:
             StorageFull: the disk is full.
         """
+        stored = StoredFile(sha256=sha256_bytes(content), size_bytes=len(content))
+        target = self._place(stored.sha256)
+        if target.is_file() and target.read_bytes() == content:
+            return stored
         return self.put_with(lambda file: file.write(content))
 
     def put_file(self, path: Path, *, limit_bytes: int = UPLOAD_BYTES_MAX) -> StoredFile:

@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
-
 from gateline.kernel.errors import IntegrityFailure, NotFound, TooLarge
 from gateline.pipelines import store
+from gateline.pipelines.ahead import quick_nodes
 from gateline.pipelines.board import WHOLE, Board, Hit, Place
 from gateline.pipelines.model import RunState, StepState
 from gateline.pipelines.plan import Plan
@@ -77,6 +76,7 @@ class Settling:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._drawn: dict[str, Drawn] = {}
+        self._quick: dict[str, frozenset[str]] = {}
 
     def drawn(self, session: Session, run_id: str) -> Drawn:
         """Return what was drawn for a run; it never changes."""
@@ -84,9 +84,16 @@ class Settling:
         if found is None:
             row = session.get_one(PlanRow, run_id)
             found = Drawn(run_id=run_id, plan=plan_from_dict(row.plan), codes=row.codes, environment=row.environment)
-            while len(self._drawn) >= _PLANS_KEPT:
-                self._drawn.pop(next(iter(self._drawn)), None)
+            _make_room(self._drawn)
             self._drawn[run_id] = found
+        return found
+
+    def quick(self, session: Session, run: PipelineRunRow) -> frozenset[str]:
+        """Return the nodes that were quick the last time, as `quick_nodes` found when it was first asked."""
+        found = self._quick.get(run.id)
+        if found is None:
+            _make_room(self._quick)
+            found = self._quick[run.id] = quick_nodes(session, run)
         return found
 
     def arguments(self, session: Session, row: StepRunRow, node: PlanNode) -> dict[str, Any]:
@@ -245,6 +252,11 @@ class _Cache:
         if known is None:
             self.unknown.add(artifact.sha256)
         return known
+
+
+def _make_room(kept: dict[str, Any]) -> None:
+    while len(kept) >= _PLANS_KEPT:
+        kept.pop(next(iter(kept)), None)
 
 
 def _is_whole(objects: ObjectStore, sha256: str) -> bool:

@@ -177,7 +177,7 @@ _RUN = select(PipelineRunRow).where(PipelineRunRow.id == bindparam("run_id"))
 _LOCKED_RUN = _RUN.with_for_update().execution_options(populate_existing=True)
 _ATTEMPT = (
     select(StepRunRow, AttemptRow)
-    .join(AttemptRow, (AttemptRow.run_id == StepRunRow.run_id) & (AttemptRow.node == StepRunRow.node) & (AttemptRow.index == StepRunRow.index))
+    .where(AttemptRow.run_id == StepRunRow.run_id, AttemptRow.node == StepRunRow.node, AttemptRow.index == StepRunRow.index)
     .where(AttemptRow.run_id == bindparam("run_id"), AttemptRow.node == bindparam("node"))
     .where(AttemptRow.index == bindparam("item"), AttemptRow.attempt == bindparam("attempt"))
 )
@@ -208,6 +208,12 @@ def attempt_at(session: Session, run_id: str, node: str, index: int, attempt: in
 def steps_of_nodes(session: Session, run_id: str, nodes: Collection[str]) -> list[StepRunRow]:
     """Return the steps of some nodes of a run."""
     return list(session.scalars(_OF_NODES, {"run_id": run_id, "nodes": list(nodes)})) if nodes else []
+
+
+def have_succeeded(session: Session, run_id: str, places: Sequence[tuple[str, int]]) -> bool:
+    """Return whether steps of a run, by node and index, have all succeeded."""
+    rows = steps_of_nodes(session, run_id, {node for node, _ in places})
+    return set(places) <= {(row.node, row.index) for row in rows if row.state == StepState.SUCCEEDED}
 
 
 def is_busy(session: Session, run_id: str) -> bool:

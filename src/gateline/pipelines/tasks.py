@@ -18,6 +18,7 @@ class Runner:
         project: The project whose code it has.
         pipelines: The pipelines that the project declares.
         executors: The kinds of executor that it has.
+        inline: The kinds of executor whose steps it carries out in its own process, one after the other, so that it can be given several.
         run_id: Takes work of this run alone, when it is not empty.
         cpus: Takes no step that asks for more.
     """
@@ -26,6 +27,7 @@ class Runner:
     project: str
     pipelines: tuple[str, ...]
     executors: tuple[str, ...] = ("process", "inline")
+    inline: tuple[str, ...] = ()
     run_id: str = ""
     cpus: float = float("inf")
 
@@ -39,6 +41,7 @@ class StepClaim:
         arguments: Name to `{"value": …}`, `{"artifact": …}`, or `{"list": […]}` and `{"fields": {…}}` of these.
         code: Digest of the step's code when the run was drawn; other code must not be run under this claim.
         lease_seconds: How long the runner may stay silent.
+        ahead: Steps that it may go on with before it reports; see `gateline.pipelines.ahead`.
     """
 
     run_id: str
@@ -51,6 +54,7 @@ class StepClaim:
     key: str
     code: str
     lease_seconds: float
+    ahead: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
@@ -63,6 +67,7 @@ class Report:
 
     Attributes:
         artifacts: What it returned; empty unless it succeeded.
+        seconds: How long it took, of a step that was given ahead.
         retry: False when another attempt cannot help.
     """
 
@@ -72,6 +77,7 @@ class Report:
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     log_sha256: str = ""
+    seconds: float = 0
     retry: bool = True
 
 

@@ -10,9 +10,10 @@ from sqlalchemy import select
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.pipelines import queue, store
+from gateline.pipelines.ahead import is_same, steps_ahead
 from gateline.pipelines.board import WHOLE
 from gateline.pipelines.limits import may_begin
-from gateline.pipelines.model import Artifact, Outcome, RunState, StepRun, StepState
+from gateline.pipelines.model import Outcome, RunState, StepRun, StepState
 from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
 from gateline.pipelines.settling import Settling, close_run
@@ -114,15 +115,26 @@ class Desk:
             self._renew(runner, due, drawing)
         return answers
 
-    def finish(self, actor: Principal, held: Held, runner: str, report: Report, *, then: Runner | None = None) -> tuple[StepRun, Work]:
+    def finish(
+        self, actor: Principal, held: Held, runner: str, report: Report, *, ahead: Sequence[tuple[str, Report]] = (),
+        then: Runner | None = None,
+    ) -> tuple[StepRun, Work]:  # fmt: skip
         """Record how an attempt ended; the same report again changes nothing. Gives the runner what comes next when it asks `then`.
+
+        Args:
+            actor: Who reports.
+            held: The attempt.
+            runner: Whose it is.
+            report: How it ended.
+            ahead: Nodes and reports of the steps that were given ahead with it, in the order of their execution.
+            then: Who asks for more.
 
         Raises:
             NotFound: an artifact was never stored.
             Conflict: the runner has lost the step.
         """
         unknown: set[str] = set()
-        report = replace(report, artifacts=tuple(self._sized(one) for one in report.artifacts))
+        report, ahead = self._sized(report), [(node, self._sized(one)) for node, one in ahead]
         with self._ledger.transaction(actor.name) as tx:
             run = locked(tx.session, held.run_id)
             step, attempt = store.attempt_at(tx.session, held.run_id, held.node, held.index, held.attempt) or (None, None)
@@ -130,10 +142,31 @@ class Desk:
                 raise _lost(held, runner, attempt)
             if attempt.ended_at is None:
                 self._end(tx, run, step, attempt, report)
-                unknown = self._go_on(tx, run, step)
+                unknown = self._go_on(tx, run, step) or self._take_ahead(tx, run, runner, ahead)
             work = self._next(tx, then) if then is not None and not unknown else Work()
             ended = store.to_step(step, mapped=self.settling.drawn(tx.session, run.id).nodes[step.node].over is not None)
         return ended, (self._look(actor, held.run_id, unknown, then) if unknown else work)
+
+    def _take_ahead(self, tx: Transaction, run: PipelineRunRow, runner: str, ahead: Sequence[tuple[str, Report]]) -> set[str]:
+        """Record steps that a runner was given ahead, up to one that need not, or must not, be executed now: the rest counts for nothing.
+
+        Their results belong to the inputs that they have now: each follows from what was recorded before it.
+        """
+        for node, report in ahead:
+            step = tx.session.get(StepRunRow, (run.id, node, 0))
+            if step is None or self.settling.drawn(tx.session, run.id).nodes[node].over is not None:
+                return set()
+            if is_same(step, report):
+                continue
+            if step.state != StepState.READY or step.attempts or run.state != RunState.RUNNING or run.cancelled_at is not None:
+                return set()
+            attempt = self._begin(tx, run, step, runner)
+            attempt.started_at = step.started_at = tx.now - round(report.seconds * SECOND)
+            self._end(tx, run, step, attempt, report)
+            unknown = self._go_on(tx, run, step)
+            if unknown or report.outcome is not Outcome.SUCCEEDED:
+                return unknown
+        return set()
 
     def take_back(self) -> int:
         """Take steps from runners that were not heard of in time, and return how many."""
@@ -203,7 +236,7 @@ class Desk:
                 continue
             if self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
                 continue
-            return Work(step=self._hand_out(tx, run, step, runner.name))
+            return Work(step=self._hand_out(tx, run, step, runner))
         for run_id in queue.undrawn(tx.session, runner, tx.now):
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED and not is_held(run.lease_until, tx.now):
@@ -213,19 +246,23 @@ class Desk:
                 return Work(draw=store.to_run(run))
         return Work()
 
-    def _hand_out(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: str) -> StepClaim:
-        drawn = self.settling.drawn(tx.session, run.id)
-        node = drawn.nodes[step.node]
+    def _begin(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: str) -> AttemptRow:
         step.state, step.attempts, step.started_at = StepState.RUNNING, step.attempts + 1, step.started_at or tx.now
         attempt = AttemptRow(
             run_id=run.id, node=step.node, index=step.index, attempt=step.attempts, runner=runner,
             lease_until=tx.now + LEASE_SECONDS * SECOND, started_at=tx.now,
         )  # fmt: skip
         tx.session.add(attempt)
+        return attempt
+
+    def _hand_out(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: Runner) -> StepClaim:
+        self._begin(tx, run, step, runner.name)
+        drawn = self.settling.drawn(tx.session, run.id)
+        node = drawn.nodes[step.node]
         return StepClaim(
             run_id=run.id, pipeline=run.pipeline, parameters=run.parameters, node=node.as_dict(), index=step.index, attempt=step.attempts,
             arguments=self.settling.arguments(tx.session, step, node), key=step.key, code=drawn.codes.get(step.node, ""),
-            lease_seconds=LEASE_SECONDS,
+            lease_seconds=LEASE_SECONDS, ahead=steps_ahead(self.settling, tx.session, run, step, runner),
         )  # fmt: skip
 
     def _renew(self, runner: str, due: Sequence[Held], drawing: str) -> None:
@@ -289,9 +326,10 @@ class Desk:
             return set()
         return self.settling.settle(tx, run, {})
 
-    def _sized(self, artifact: Artifact) -> Artifact:
-        """Return the artifact with its true size; raises NotFound when it is not stored."""
-        return replace(artifact, size_bytes=self._objects.path(artifact.sha256).stat().st_size)
+    def _sized(self, report: Report) -> Report:
+        """Return the report with the true sizes of its artifacts; raises NotFound when one is not stored."""
+        sized = (replace(one, size_bytes=self._objects.path(one.sha256).stat().st_size) for one in report.artifacts)
+        return replace(report, artifacts=tuple(sized))
 
 
 def locked(session: Session, run_id: str) -> PipelineRunRow:

@@ -32,27 +32,40 @@ _INLINE_BYTES_MAX = 64 << 10
 _DETAIL_CHARACTERS_MAX = 4_000
 
 
+class Premature(BaseException):
+    """A step that was given ahead asks for the server, which has to be told first of those before it. It is then executed again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a running step may know of its run.
 
     Attributes:
-        client: The client the run is recorded with.
+        connection: The client the run is recorded with.
         project: The project it belongs to.
         run_id: Id of the pipeline run.
         node: Name of the step in the graph.
         index: Which item of a mapped step this is; 0 for others.
         attempt: How often the step was begun, this time included.
         scratch: Where `folder` comes to lie.
+        ahead: Whether the server does not know yet of steps before this one.
     """
 
-    client: Client
+    connection: Client
     project: Project
     run_id: str
     node: str
     index: int
     attempt: int
     scratch: Path
+    ahead: bool = False
+
+    @property
+    def client(self) -> Client:
+        """The client the run is recorded with. What came before this step is recorded when a step gets it."""
+        if self.ahead:
+            raise Premature
+        return self.connection
 
     @property
     def folder(self) -> Path:
@@ -113,14 +126,14 @@ def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
         return {"failure": f"Pipeline '{run['pipeline']}' cannot be drawn: {_told(error)}"}
 
 
-def carry_out(client: Client, project: Project, claim: Mapping[str, Any]) -> dict[str, Any]:
-    """Execute a claimed step and return how it ended: `outcome`, `artifacts`, `detail`, `retry`."""
+def carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ahead: bool = False) -> dict[str, Any]:
+    """Execute a claimed step and return how it ended: `outcome`, `artifacts`, `detail`, `retry`. Raises Premature for a step ahead."""
     cache = project.folder / CACHE_FOLDER
     scratch = cache / "attempts" / secrets.token_hex(8)
     node = claim["node"]
     known = Context(
-        client=client, project=project, run_id=claim["run_id"], node=node["name"], index=claim["index"], attempt=claim["attempt"],
-        scratch=scratch,
+        connection=client, project=project, run_id=claim["run_id"], node=node["name"], index=claim["index"], attempt=claim["attempt"],
+        scratch=scratch, ahead=ahead,
     )  # fmt: skip
     token = _current.set(known)
     try:
@@ -173,26 +186,26 @@ class _Attempt:
         path = self._cache / str(artifact["sha256"])
         if not path.is_file() or sha256_file(path) != artifact["sha256"]:
             try:
-                self._known.client.download(artifact["sha256"], path)
+                self._known.connection.download(artifact["sha256"], path)
             except NotFound as error:
                 raise StepFailed(
                     f"An input of step '{self._known.node}' is no longer stored: {error.message}",
                     next_step=f"Compute it again with: gateline pipeline retry {self._known.run_id}",
                 ) from error
-        return unpack(ArtifactKind(artifact["kind"]), path, self._known.client.download, wanted=wanted)
+        return unpack(ArtifactKind(artifact["kind"]), path, self._known.connection.download, wanted=wanted)
 
     def _kept(self, value: Any, output: StepOutput, step: str) -> dict[str, Any]:
         """Hand a result to the server: with the report when it is small, as an upload when not."""
         document = pack_document(value, output, step)
         if document is not None and len(document.content) <= _INLINE_BYTES_MAX:
             for part in document.parts.values():
-                self._known.client.upload(part)
+                self._known.connection.upload(part)
             self._remember(document.content)
             return {"name": output.name, "kind": document.kind, "content": document.content.decode()}
         written = self._known.folder / f"output-{output.name}"
         packed = pack(value, output, step, written)
         for path in (*packed.parts.values(), packed.path):
-            self._known.client.upload(path)
+            self._known.connection.upload(path)
         if packed.path == written:
             written.replace(self._cache / packed.sha256)
         return {"name": output.name, "kind": packed.kind, "sha256": packed.sha256}

@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import Conflict, NotFound, Unavailable
@@ -51,14 +51,18 @@ class Desk:
         project: Whose code the runner has.
         name: Unique among all runners.
         run_id: Only work of this run, when it is not empty.
+        inline: The kinds of executor whose steps are carried out in this process.
 
     Attributes:
         drawing: The run that is being drawn, or empty.
     """
 
-    def __init__(self, client: Client, project: Project, name: str, *, run_id: str = "") -> None:
+    def __init__(self, client: Client, project: Project, name: str, *, run_id: str = "", inline: Sequence[str] = ("inline",)) -> None:
         self._client = client
-        self._worker = {"name": name, "project": project.name, "pipelines": sorted(project.settings.get("pipelines", {})), "run_id": run_id}
+        self._worker = {
+            "name": name, "project": project.name, "pipelines": sorted(project.settings.get("pipelines", {})), "run_id": run_id,
+            "inline": list(inline),
+        }  # fmt: skip
         self._lock = threading.Lock()
         self._held: dict[Place, dict[str, Any]] = {}
         self._unsure_until = 0.0
@@ -124,6 +128,8 @@ class Desk:
         except Conflict:
             return NOTHING
         except NotFound as error:
+            if report.get("ahead"):
+                return self.ended(claim, {**report, "ahead": []}, then=then, cpus=cpus)
             body = {"runner": self.name, "then": body["then"], "outcome": Outcome.FAILED, "detail": str(error)}
             return self._patiently(lambda: self._client.post(path, json=body))
 
@@ -142,7 +148,3 @@ class Desk:
     def _doubt(self) -> None:
         """Remember that an answer may have been lost, and with it a step: heartbeats then say what is held though it is nothing."""
         self._unsure_until = time.monotonic() + _DOUBT_SECONDS
-
-
-def _piece(written: tuple[int, str] | None) -> dict[str, Any]:
-    return {} if written is None else {"offset": written[0], "text": written[1]}

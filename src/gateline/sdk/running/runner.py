@@ -12,7 +12,8 @@ import structlog
 
 from gateline.kernel.errors import Conflict, GatelineError, Unavailable
 from gateline.pipelines import Outcome
-from gateline.sdk.execution import CACHE_FOLDER, carry_out
+from gateline.sdk.execution import CACHE_FOLDER
+from gateline.sdk.running.ahead import carry_on
 from gateline.sdk.running.desk import NOTHING, Desk, end_of, place_of, unique_name
 from gateline.sdk.running.nursery import Nursery
 from gateline.sdk.running.supervision import Supervision
@@ -168,7 +169,7 @@ class Runner:
         return {"draw": work["draw"], "step": work["step"]}
 
     def _inline(self, claim: dict[str, Any]) -> dict[str, Any]:
-        return carry_out(self._client, self._project, claim)
+        return carry_on(self._client, self._project, claim, self._tell)
 
     def _supervise(self, claim: dict[str, Any], place: Place) -> dict[str, Any]:
         options = claim["node"]["options"]

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
+from gateline.app import App
 from gateline.pipelines import Artifact, ArtifactKind, Held, Outcome, Report, Runner
 from gateline.server.security import Application, Caller, permission
 
@@ -30,13 +31,15 @@ class Worker(_Body):
     project: str = Field(max_length=100)
     pipelines: list[str] = Field(max_length=1000)
     executors: list[str] = ["process", "inline"]
+    inline: list[str] = []
     run_id: str = ""
     cpus: float | None = Field(default=None, ge=0)
 
     def value(self) -> Runner:
         """Return the domain value."""
         return Runner(
-            name=self.name, project=self.project, pipelines=tuple(self.pipelines), executors=tuple(self.executors), run_id=self.run_id,
+            name=self.name, project=self.project, pipelines=tuple(self.pipelines), executors=tuple(self.executors),
+            inline=tuple(self.inline), run_id=self.run_id,
             cpus=float("inf") if self.cpus is None else self.cpus,
         )  # fmt: skip
 
@@ -84,11 +87,15 @@ class Handed(_Body):
     sha256: _Digest | None = None
     content: str | None = Field(default=None, max_length=_INLINE_CHARACTERS_MAX)
 
+    def value(self, app: App) -> Artifact:
+        """Return the domain value, storing the content that came along."""
+        sha256 = self.sha256 or app.objects.put_bytes((self.content or "").encode()).sha256
+        return Artifact(name=self.name, kind=self.kind, sha256=sha256, size_bytes=0)
 
-class AttemptEnded(_Body):
-    """How an attempt ended."""
 
-    runner: str = Field(min_length=1, max_length=200)
+class Ended(_Body):
+    """How an execution ended."""
+
     outcome: Outcome
     artifacts: list[Handed] = Field(default=[], max_length=100)
     detail: str = Field(default="", max_length=10_000)
@@ -97,6 +104,28 @@ class AttemptEnded(_Body):
     log: str = Field(default="", max_length=_INLINE_CHARACTERS_MAX)
     log_sha256: _Digest | None = None
     retry: bool = True
+
+    def value(self, app: App, *, seconds: float = 0) -> Report:
+        """Return the domain value, storing the content that came along."""
+        log = self.log_sha256 or (app.objects.put_bytes(self.log.encode()).sha256 if self.log else "")
+        return Report(
+            outcome=self.outcome, artifacts=tuple(one.value(app) for one in self.artifacts), detail=self.detail,
+            cpu_seconds=self.cpu_seconds, peak_memory_bytes=self.peak_memory_bytes, log_sha256=log, seconds=seconds, retry=self.retry,
+        )  # fmt: skip
+
+
+class AheadEnded(Ended):
+    """How a step ended that was given ahead, and how long it took."""
+
+    node: str
+    seconds: float = Field(ge=0)
+
+
+class AttemptEnded(Ended):
+    """How an attempt ended, and the steps that were given ahead with it."""
+
+    runner: str = Field(min_length=1, max_length=200)
+    ahead: list[AheadEnded] = Field(default=[], max_length=100)
     then: Worker | None = None
 
 
@@ -137,21 +166,12 @@ def post_plan(run_id: str, body: PlanDrawn, app: Application, caller: Caller) ->
 def end_attempt(
     run_id: str, node: str, index: _Count, attempt: _Count, body: AttemptEnded, app: Application, caller: Caller
 ) -> JSONResponse:
-    """Hand in how an attempt ended; with `then`, get the next thing to do in the same answer. A lease that was lost is refused."""
-    log = body.log_sha256 or (app.objects.put_bytes(body.log.encode()).sha256 if body.log else "")
-    report = Report(
-        outcome=body.outcome, artifacts=tuple(_stored(app, one) for one in body.artifacts), detail=body.detail,
-        cpu_seconds=body.cpu_seconds, peak_memory_bytes=body.peak_memory_bytes, log_sha256=log, retry=body.retry,
-    )  # fmt: skip
+    """Hand in how an attempt ended; with `then`, get the next thing to do in the same answer. A lease that was lost is refused.
+
+    `ahead` are the steps that were given ahead with it and executed too; those that need not be executed now count for nothing.
+    """
     held = Held(run_id=run_id, node=node, index=index, attempt=attempt)
-    step, work = app.pipelines.desk.finish(caller, held, body.runner, report, then=None if body.then is None else body.then.value())
+    ahead = [(one.node, one.value(app, seconds=one.seconds)) for one in body.ahead]
+    then = None if body.then is None else body.then.value()
+    step, work = app.pipelines.desk.finish(caller, held, body.runner, body.value(app), ahead=ahead, then=then)
     return JSONResponse({"ended": step.as_dict(), **work.as_dict()})
-
-
-def _stored(app: Application, handed: Handed) -> Artifact:
-    """Return a result as an artifact, storing the content that came along."""
-    if handed.sha256 is None:
-        sha256 = app.objects.put_bytes((handed.content or "").encode()).sha256
-    else:
-        sha256 = handed.sha256
-    return Artifact(name=handed.name, kind=handed.kind, sha256=sha256, size_bytes=0)

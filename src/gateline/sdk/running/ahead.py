@@ -1,0 +1,67 @@
+"""Steps that are carried out in the runner's own process, several before the server is told of them: see `gateline.pipelines.ahead`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from gateline.kernel.canonical import sha256_bytes
+from gateline.pipelines import Outcome
+from gateline.sdk.execution import Premature, carry_out
+from gateline.sdk.running.desk import end_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateline.sdk.client import Client
+    from gateline.sdk.project import Project
+    from gateline.sdk.running.desk import Tell
+
+_SILENT_SECONDS_MAX = 0.2
+
+
+def carry_on(client: Client, project: Project, claim: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Carry out a claimed step, and those that were given ahead with it as long as all succeed and no more than 0.2 s have passed.
+
+    Returns how the claimed step ended, as `carry_out` does, with `ahead`: how the others did. Begin and end of the claimed step are for the
+    caller to tell.
+    """
+    begun = time.monotonic()
+    report = carry_out(client, project, claim)
+    last, results, further = report, {claim["node"]["name"]: report}, list[dict[str, Any]]()
+    for one in claim["ahead"]:
+        since = time.monotonic()
+        if last["outcome"] != Outcome.SUCCEEDED or since > begun + _SILENT_SECONDS_MAX:
+            break
+        following = {**claim, **one, "attempt": 1, "index": 0, "arguments": _filled(one["arguments"], results)}
+        tell("begun", following)
+        try:
+            last = carry_out(client, project, following, ahead=True)
+        except Premature:
+            break
+        if last["outcome"] == Outcome.LOST:
+            break
+        tell("ended", end_of(following, last))
+        results[one["node"]["name"]] = last
+        further.append({"node": one["node"]["name"], "seconds": time.monotonic() - since, **last})
+    return {**report, "ahead": further} if further else report
+
+
+def _filled(arguments: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return arguments with artifacts in place of the results that came."""
+
+    def artifact(node: str, output: str | None) -> dict[str, Any]:
+        found = next(one for one in results[node]["artifacts"] if output is None or one["name"] == output)
+        sha256 = found.get("sha256") or sha256_bytes(found["content"].encode())
+        return {"artifact": {"name": found["name"], "kind": found["kind"], "sha256": sha256}}
+
+    def place(argument: Mapping[str, Any]) -> dict[str, Any]:
+        if "node" in argument:
+            return artifact(argument["node"], argument.get("output"))
+        if "list" in argument:
+            return {"list": [place(one) for one in argument["list"]]}
+        if "fields" in argument:
+            return {"fields": {name: place(one) for name, one in argument["fields"].items()}}
+        return dict(argument)
+
+    return {name: place(argument) for name, argument in arguments.items()}
