@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
-from gateline.app import App
+from gateline.kernel.canonical import sha256_bytes
 from gateline.pipelines import Artifact, ArtifactKind, Held, Outcome, Report, Runner
 from gateline.server.security import Application, Caller, permission
 
@@ -87,9 +87,9 @@ class Handed(_Body):
     sha256: _Digest | None = None
     content: str | None = Field(default=None, max_length=_INLINE_CHARACTERS_MAX)
 
-    def value(self, app: App) -> Artifact:
-        """Return the domain value, storing the content that came along."""
-        sha256 = self.sha256 or app.objects.put_bytes((self.content or "").encode()).sha256
+    def value(self) -> Artifact:
+        """Return the domain value."""
+        sha256 = self.sha256 or sha256_bytes((self.content or "").encode())
         return Artifact(name=self.name, kind=self.kind, sha256=sha256, size_bytes=0)
 
 
@@ -105,11 +105,16 @@ class Ended(_Body):
     log_sha256: _Digest | None = None
     retry: bool = True
 
-    def value(self, app: App, *, seconds: float = 0) -> Report:
-        """Return the domain value, storing the content that came along."""
-        log = self.log_sha256 or (app.objects.put_bytes(self.log.encode()).sha256 if self.log else "")
+    def contents(self) -> list[bytes]:
+        """Return what came along and is to be stored."""
+        handed = [(one.content or "").encode() for one in self.artifacts if one.sha256 is None]
+        return [*handed, self.log.encode()] if self.log else handed
+
+    def value(self, *, seconds: float = 0) -> Report:
+        """Return the domain value."""
+        log = self.log_sha256 or (sha256_bytes(self.log.encode()) if self.log else "")
         return Report(
-            outcome=self.outcome, artifacts=tuple(one.value(app) for one in self.artifacts), detail=self.detail,
+            outcome=self.outcome, artifacts=tuple(one.value() for one in self.artifacts), detail=self.detail,
             cpu_seconds=self.cpu_seconds, peak_memory_bytes=self.peak_memory_bytes, log_sha256=log, seconds=seconds, retry=self.retry,
         )  # fmt: skip
 
@@ -171,7 +176,8 @@ def end_attempt(
     `ahead` are the steps that were given ahead with it and executed too; those that need not be executed now count for nothing.
     """
     held = Held(run_id=run_id, node=node, index=index, attempt=attempt)
-    ahead = [(one.node, one.value(app, seconds=one.seconds)) for one in body.ahead]
+    app.objects.put_all([content for one in (body, *body.ahead) for content in one.contents()])
+    ahead = [(one.node, one.value(seconds=one.seconds)) for one in body.ahead]
     then = None if body.then is None else body.then.value()
-    step, work = app.pipelines.desk.finish(caller, held, body.runner, body.value(app), ahead=ahead, then=then)
+    step, work = app.pipelines.desk.finish(caller, held, body.runner, body.value(), ahead=ahead, then=then)
     return JSONResponse({"ended": step.as_dict(), **work.as_dict()})
