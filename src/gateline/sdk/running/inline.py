@@ -6,10 +6,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import Conflict, GatelineError
+from gateline.pipelines import Outcome
 from gateline.sdk.execution import carry_out, draw
 from gateline.sdk.running.desk import Desk, end_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateline.sdk.client import Client
     from gateline.sdk.project import Project
     from gateline.sdk.running.desk import Tell
@@ -43,6 +46,14 @@ def run_inline(client: Client, project: Project, run_id: str, *, name: str, tell
         beat.join()
 
 
+def carry_out_here(client: Client, project: Project, claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Execute a step in this process, as `carry_out` does; one that asks the process to end ends alone."""
+    try:
+        return carry_out(client, project, claim)
+    except SystemExit as leaving:
+        return {"outcome": Outcome.EXITED, "detail": f"It called sys.exit({leaving.code!r:.80}) without a result."}
+
+
 def _do(desk: Desk, client: Client, project: Project, work: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Do one thing and return what comes next."""
     try:
@@ -53,10 +64,10 @@ def _do(desk: Desk, client: Client, project: Project, work: dict[str, Any], tell
         tell("begun", claim)
         desk.hold(claim)
         try:
-            found = carry_out(client, project, claim)
+            found = carry_out_here(client, project, claim)
+            ended = desk.ended(claim, found)
         finally:
             desk.release(claim)
-        ended = desk.ended(claim, found)
         tell("ended", end_of(claim, found))
         return ended
     except Conflict:
