@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateline.access import Access, Principal, PrincipalKind, Role
-from gateline.kernel.errors import Conflict, GatelineError, InvalidInput
-from gateline.pipelines import Approvals, Artifact, Outcome, Pipelines, Report, RunState
+from gateline.kernel.errors import Conflict, GatelineError, InvalidInput, NotFound
+from gateline.pipelines import Approvals, Artifact, Held, Outcome, Pipelines, Report, RunState
 from tests.support.pipelines import ENVIRONMENT, WORKER, Hand, held, node, plan, runner
 
 if TYPE_CHECKING:
@@ -131,3 +132,22 @@ def test_nobody_is_asked_about_a_step_that_never_comes(hand: Hand, approvals: Ap
     assert running.state is RunState.RUNNING
     hand.fail(other)
     assert approvals.open() == []
+
+
+@pytest.mark.parametrize("value", [2**63, 10**40])
+def test_a_number_that_no_record_can_hold_is_refused(hand: Hand, pipelines: Pipelines, value: int) -> None:
+    with pytest.raises(InvalidInput, match="cannot hold"):
+        hand.desk.heartbeat("r1", [Held(run_id="x", node="n", index=value, attempt=1)])
+    with pytest.raises(InvalidInput, match="cannot hold"):
+        pipelines.output("x", "n", value)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800"], ids=["NUL", "surrogate"])
+def test_text_that_no_record_can_hold_is_refused_or_kept(hand: Hand, pipelines: Pipelines, text: str) -> None:
+    """SQLite keeps NUL; no text leads to an error that nobody foresaw."""
+    run_id, work = hand.start(plan(node("a")))
+    assert work.step is not None
+    for say in (lambda: hand.fail(work.step, detail=text), lambda: hand.desk.heartbeat(text, []), lambda: pipelines.get(text)):
+        with contextlib.suppress(InvalidInput, NotFound):
+            say()
+    assert hand.run(run_id).id == run_id
