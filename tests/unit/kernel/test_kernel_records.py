@@ -43,8 +43,7 @@ def test_a_database_that_is_away_is_unavailable_and_not_a_crash() -> None:
 def test_records_of_a_newer_gateline_are_left_alone_with_one_clear_error(sqlite_ledger: Ledger) -> None:
     records = sqlite_ledger.records
     with records.write() as session:
-        session.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
-        session.execute(text("INSERT INTO alembic_version VALUES ('9999_future')"))
+        session.execute(text("UPDATE alembic_version SET version_num = '9999_future'"))
     with pytest.raises(ConfigurationError, match="newer one: Can't locate revision identified by '9999_future'") as refused:
         records.migrate()
     assert "Start the newer Gateline" in refused.value.next_step
