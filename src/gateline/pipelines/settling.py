@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.errors import IntegrityFailure, NotFound, TooLarge
+from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound, TooLarge
 from gateline.pipelines import store
 from gateline.pipelines.ahead import quick_nodes
 from gateline.pipelines.board import WHOLE, Board, Hit, Place
 from gateline.pipelines.model import RunState, StepState
 from gateline.pipelines.plan import Plan
 from gateline.pipelines.plan_rules import plan_from_dict
-from gateline.pipelines.schedule_store import ask
+from gateline.pipelines.schedule_store import ask, withdraw
 from gateline.pipelines.store import PipelineRunRow, PlanRow, StepRunRow
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ class Settling:
                 run.failure = run.failure or board.failure()
                 board.close()
         self._save(tx, run, board, rows)
-        asked = {place.node: board.nodes[place.node].options for place in board.places.values() if place.awaited}
+        waiting = [place.node for place in board.places.values() if place.awaited and place.state is StepState.WAITING]
+        asked = {node: board.nodes[node].options for node in waiting}
+        withdraw(tx, run, {*run.awaited.split(", ")} - {"", *asked})
         run.awaited = ", ".join(asked)
         ask(tx, run, {node: (one.approval or "", one.approval_timeout_seconds) for node, one in asked.items()})
         state = board.state()
@@ -176,12 +178,19 @@ class Settling:
         Raises:
             NotFound: it is no longer stored.
             IntegrityFailure: its bytes changed.
+            InvalidInput: it is no JSON.
             TooLarge: it is too large to decide on.
         """
         if artifact.size_bytes > JSON_BYTES_MAX:
             raise TooLarge(f"A result of {artifact.size_bytes:,} bytes is too large to decide on; the limit is {JSON_BYTES_MAX:,}.")
         with self._objects.open_verified(artifact.sha256) as file:
-            return json.loads(file.read())
+            content = file.read()
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(
+                f"A result that is a {artifact.kind} is no JSON to decide on.", next_step="Return true or false, or a list, from that step."
+            ) from error
 
     def _result(self, board: Board) -> dict[str, Any]:
         """Return what the pipeline returned, when that is a JSON object of reasonable size."""
@@ -190,7 +199,7 @@ class Settling:
             return {}
         try:
             value = self.read(found)
-        except (NotFound, IntegrityFailure):
+        except (NotFound, IntegrityFailure, InvalidInput):
             return {}
         return value if isinstance(value, dict) else {}
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateline.kernel.errors import InvalidInput
+from gateline.pipelines.model import Outcome
+
 if TYPE_CHECKING:
-    from gateline.pipelines.model import Artifact, Outcome, PipelineRun
+    from collections.abc import Mapping
+
+    from gateline.pipelines.model import Artifact, PipelineRun
+    from gateline.pipelines.plan import Plan, PlanNode
+
+_DIGEST_LENGTH_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +115,35 @@ class Work:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         return {"draw": self.draw and self.draw.as_dict(), "step": self.step and self.step.as_dict()}
+
+
+def check_keys(plan: Plan, codes: Mapping[str, str], environment: str) -> None:
+    """Check that the key of each step will say which code made its result, and where; else different steps could share one.
+
+    Raises:
+        InvalidInput: a node has no digest of its code, or the environment has none.
+    """
+    names = {node.name for node in plan.nodes}
+    wrong = sorted(names ^ codes.keys() | {name for name, code in codes.items() if not 1 <= len(code) <= _DIGEST_LENGTH_MAX})
+    if wrong:
+        raise InvalidInput(f"A plan comes with the digest of the code of each node; these are wrong: {', '.join(wrong)[:500]}.")
+    if not environment:
+        raise InvalidInput("A plan comes with the digest of the environment that its steps run in.")
+
+
+def check_outputs(node: PlanNode, report: Report) -> None:
+    """Check that a step that succeeded handed in what the plan says it returns.
+
+    Raises:
+        InvalidInput: the outputs have other names or kinds.
+    """
+    if report.outcome is not Outcome.SUCCEEDED:
+        return
+    wanted, given = [one.name for one in node.outputs], [one.name for one in report.artifacts]
+    if sorted(wanted) != sorted(given):
+        told = ", ".join(given)[:500] or "none"
+        raise InvalidInput(f"Step '{node.name}' declares the outputs {', '.join(wanted)}; handed in are {told}.")
+    kinds = {one.name: one.kind for one in node.outputs}
+    for one in report.artifacts:
+        if kinds[one.name] not in {None, one.kind}:
+            raise InvalidInput(f"Output '{one.name}' of step '{node.name}' is of kind {kinds[one.name]}; handed in is a {one.kind}.")

@@ -18,7 +18,7 @@ from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
 from gateline.pipelines.settling import Settling, close_run
 from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, StepRunRow
-from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work
+from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work, check_keys, check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ class Desk:
             InvalidInput: the plan cannot be carried out; every mistake is named.
             Conflict: the run has another plan already.
         """
-        plan_from_dict(plan)
+        check_keys(plan_from_dict(plan), codes, environment)
         with self._ledger.transaction(actor.name) as tx:
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED:
@@ -131,6 +131,7 @@ class Desk:
 
         Raises:
             NotFound: an artifact was never stored.
+            InvalidInput: it has other outputs than the plan says.
             Conflict: the runner has lost the step.
         """
         unknown: set[str] = set()
@@ -141,6 +142,7 @@ class Desk:
             if step is None or attempt is None or attempt.runner != runner or (attempt.ended_at and attempt.outcome != report.outcome):
                 raise _lost(held, runner, attempt)
             if attempt.ended_at is None:
+                check_outputs(self.settling.drawn(tx.session, run.id).nodes[step.node], report)
                 self._end(tx, run, step, attempt, report)
                 unknown = self._go_on(tx, run, step) or self._take_ahead(tx, run, runner, ahead)
             work = self._next(tx, then) if then is not None and not unknown else Work()
@@ -156,6 +158,7 @@ class Desk:
             step = tx.session.get(StepRunRow, (run.id, node, 0))
             if step is None or self.settling.drawn(tx.session, run.id).nodes[node].over is not None:
                 return set()
+            check_outputs(self.settling.drawn(tx.session, run.id).nodes[node], report)
             if is_same(step, report):
                 continue
             if step.state != StepState.READY or step.attempts or run.state != RunState.RUNNING or run.cancelled_at is not None:

@@ -6,7 +6,6 @@ import contextlib
 import random  # noqa: TID251 - seeded for the user's code
 import secrets
 import shutil
-import sys
 import traceback
 import typing
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import sha256_bytes, sha256_file
 from gateline.kernel.errors import GatelineError, NotFound, StepFailed, Unavailable
+from gateline.kernel.files import storage_errors
 from gateline.pipelines import ArtifactKind, Outcome, PlanNode, StepOptions, StepOutput
 from gateline.sdk.artifacts import pack, pack_document, unpack
 from gateline.sdk.drawing import split_outputs
@@ -120,7 +120,7 @@ def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
         codes = {node.name: code_digest(node.function, project.folder) for node in graph.nodes}
         return {"plan": plan, "codes": codes, "environment": environment_digest()}
     except GatelineError as error:
-        return {"failure": str(error)[:_DETAIL_CHARACTERS_MAX]}
+        return {"failure": _plain(str(error))}
     except Exception as error:  # the boundary to the user's code
         traceback.print_exc()
         return {"failure": f"Pipeline '{run['pipeline']}' cannot be drawn: {_told(error)}"}
@@ -137,15 +137,17 @@ def carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ahe
     )  # fmt: skip
     token = _current.set(known)
     try:
+        with storage_errors(scratch):
+            scratch.mkdir(parents=True)
         function: Callable[..., Any] = project.load_step(node["reference"])
         if claim["code"] and _code_of(function, project.folder) != claim["code"]:
             return _changed(claim)
         return {"outcome": Outcome.SUCCEEDED, "artifacts": _Attempt(known, cache).execute(function, claim)}
     except Unavailable as error:
-        return {"outcome": Outcome.LOST, "detail": f"The server was away: {error}"[:_DETAIL_CHARACTERS_MAX]}
+        return {"outcome": Outcome.LOST, "detail": _plain(f"The server was away: {error}")}
     except GatelineError as error:
         traceback.print_exc()
-        return {"outcome": Outcome.FAILED, "detail": str(error)[:_DETAIL_CHARACTERS_MAX]}
+        return {"outcome": Outcome.FAILED, "detail": _plain(str(error))}
     except Exception as error:  # the boundary to the user's code
         traceback.print_exc()
         return {"outcome": Outcome.FAILED, "detail": _told(error)}
@@ -252,14 +254,22 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _seed(seed: int | None) -> None:
-    """Seed the generators of Python and, when it is loaded, numpy."""
+    """Seed the generators of Python and numpy; also of a numpy that the step imports only later."""
     if seed is None:
         return
+    import numpy as np
+
     random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed % 2**32)
+    np.random.seed(seed)  # noqa: NPY002 - the generator that the user's code shares
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_DETAIL_CHARACTERS_MAX]
+    try:
+        return _plain(f"{type(error).__name__}: {error}")
+    except Exception:
+        return type(error).__name__
+
+
+def _plain(text: str) -> str:
+    """Return a text as JSON and databases can carry it, cut to its begin."""
+    return text[:_DETAIL_CHARACTERS_MAX].encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -27,7 +27,7 @@ def carry_on(client: Client, project: Project, claim: Mapping[str, Any], tell: T
     caller to tell.
     """
     begun = time.monotonic()
-    report = carry_out(client, project, claim)
+    report = _carry_out(client, project, claim)
     last, results, further = report, {claim["node"]["name"]: report}, list[dict[str, Any]]()
     for one in claim["ahead"]:
         since = time.monotonic()
@@ -36,7 +36,7 @@ def carry_on(client: Client, project: Project, claim: Mapping[str, Any], tell: T
         following = {**claim, **one, "attempt": 1, "index": 0, "arguments": _filled(one["arguments"], results)}
         tell("begun", following)
         try:
-            last = carry_out(client, project, following, ahead=True)
+            last = _carry_out(client, project, following, ahead=True)
         except Premature:
             break
         if last["outcome"] == Outcome.LOST:
@@ -45,6 +45,14 @@ def carry_on(client: Client, project: Project, claim: Mapping[str, Any], tell: T
         results[one["node"]["name"]] = last
         further.append({"node": one["node"]["name"], "seconds": time.monotonic() - since, **last})
     return {**report, "ahead": further} if further else report
+
+
+def _carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ahead: bool = False) -> dict[str, Any]:
+    """Execute a step in this process, as `carry_out` does; one that asks the process to end ends alone."""
+    try:
+        return carry_out(client, project, claim, ahead=ahead)
+    except SystemExit as leaving:
+        return {"outcome": Outcome.EXITED, "detail": f"It called sys.exit({leaving.code!r:.80}) without a result."}
 
 
 def _filled(arguments: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

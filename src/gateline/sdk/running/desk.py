@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.errors import Conflict, NotFound, Unavailable
+from gateline.kernel.errors import Conflict, NotFound, StorageFull, Unavailable
 from gateline.pipelines import Outcome
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ class Desk:
             return self._patiently(lambda: self._client.post(path, json=body))
 
     def _patiently(self, send: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Send something that may be sent twice until the server answers."""
+        """Send something that may be sent twice until the server answers, and has room for it."""
         deadline = time.monotonic() + _AWAY_SECONDS_MAX
         while True:
             try:
                 return send()
-            except Unavailable:
+            except (Unavailable, StorageFull):
                 self._doubt()
                 if time.monotonic() > deadline:
                     raise

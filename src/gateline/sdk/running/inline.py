@@ -55,9 +55,9 @@ def _do(desk: Desk, client: Client, project: Project, work: dict[str, Any], tell
         desk.hold(claim)
         try:
             found = carry_on(client, project, claim, tell)
+            ended = desk.ended(claim, found)
         finally:
             desk.release(claim)
-        ended = desk.ended(claim, found)
         tell("ended", end_of(claim, found))
         return ended
     except Conflict:

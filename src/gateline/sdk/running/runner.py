@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateline.kernel.errors import Conflict, GatelineError, Unavailable
+from gateline.kernel.errors import Conflict, GatelineError, StorageFull, Unavailable
+from gateline.kernel.files import storage_errors
 from gateline.pipelines import Outcome
 from gateline.sdk.execution import CACHE_FOLDER
 from gateline.sdk.running.ahead import carry_on
@@ -86,7 +87,7 @@ class Runner:
         """Work until `until` says so, asked five times a second, or until `stop`.
 
         Raises:
-            GatelineError: the server refuses; one that is away is waited for.
+            GatelineError: the server refuses; one that is away, or whose disk is full, is waited for.
         """
         over = threading.Event()
         beat = threading.Thread(target=self._beat, args=(over,), name="gateline-heartbeat", daemon=True)
@@ -117,7 +118,7 @@ class Runner:
                     break
                 free = self._free()
                 work = self._desk.claim(free) if len(chains) < slots and (free is None or free > 0) else NOTHING
-            except Unavailable as error:
+            except (Unavailable, StorageFull) as error:
                 _log.warning("runner.waits", runner=self.name, failure=str(error))
                 work = NOTHING
             if work["draw"] or work["step"]:
@@ -138,6 +139,9 @@ class Runner:
         try:
             supervision = Supervision(self._nursery, {"draw": run})
             found = supervision.run()
+            if found.get("outcome") == Outcome.LOST:
+                _log.warning("runner.not_drawn", runner=self.name, run=run["id"], failure=found["detail"])
+                return NOTHING  # its lease runs out, and it is drawn again
             if "plan" not in found and "failure" not in found:
                 found = {"failure": f"It could not be drawn: {found['detail']}\n{supervision.output.text()[-2000:]}".strip()}
             if self._stopping.is_set():
@@ -157,12 +161,13 @@ class Runner:
         self._tell("begun", claim)
         try:
             report = self._inline(claim) if claim["node"]["options"]["executor"] == "inline" else self._supervise(claim, place)
-        finally:
+            with self._lock:
+                self._active.pop(place, None)
+            work = self._desk.ended(claim, report, then=not self._stopping.is_set(), cpus=self._free())
+        finally:  # not before the result is handed in: a heartbeat without it would give the step away
             self._desk.release(claim)
             with self._lock:
                 self._active.pop(place, None)
-        going_on = not self._stopping.is_set()
-        work = self._desk.ended(claim, report, then=going_on, cpus=self._free())
         self._reserve(work)
         self._tell("ended", end_of(claim, report))
         self._awake.set()
@@ -217,10 +222,11 @@ class _Presence:
     """A file that is locked as long as this runner or a process of its steps lives, so that others see when it is dead."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._own = folder / name
-        self.descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
     def dead(self) -> list[str]:
