@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass, Session, sessionmaker
 
 from gateline.kernel.canonical import canonical_bytes
+from gateline.kernel.changes import Changes
 from gateline.kernel.errors import ConfigurationError, InvalidInput, StorageFull, Unavailable
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class Records:
 
     Args:
         url: SQLAlchemy URL, `sqlite:///…` or `postgresql://…` (psycopg 3).
+
+    Attributes:
+        changes: Which tables this process has changed.
     """
 
     def __init__(self, url: str) -> None:
@@ -115,6 +119,7 @@ class Records:
         self.engine: Engine = create_engine(location, pool_pre_ping=not self.is_sqlite)
         if self.is_sqlite:
             _prepare_sqlite(self.engine)
+        self.changes = Changes(self.engine)
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
         self._reader = self.engine.execution_options(read_only=True)
         self._reading = sessionmaker(self._reader, expire_on_commit=False)
@@ -137,7 +142,7 @@ class Records:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open the transaction of a change. Domains use `Ledger.transaction`, which adds the ledger entry."""
-        with database_errors(), self._writing.begin() as session:
+        with database_errors(), self.changes.writing(), self._writing.begin() as session:
             yield session
 
     def migrate(self) -> None:
