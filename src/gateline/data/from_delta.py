@@ -80,13 +80,14 @@ def _version_at(uri: str, wanted: Source, as_of: Instant) -> int:
 
     `DeltaTable.load_as_version` would answer an earlier time with the oldest version that it finds, which holds later rows.
     """
-    committed = list(_commits((RemotePlace(uri, {}, Path()) if "://" in uri else LocalPlace(uri)).listed("_delta_log")))
+    place = RemotePlace(uri, {}, Path()) if "://" in uri else LocalPlace(uri)
+    committed = list(_commits(place.listed("_delta_log")))
     if not committed:
         raise NotFound(f"The Delta table '{wanted.path}' of '{wanted.connection}' has no log to read.", next_step="Check the path.")
     if as_of < (earliest := committed[0][1]):
         raise InvalidInput(
-            f"The Delta table '{wanted.path}' of '{wanted.connection}' cannot be read as of {iso(as_of)}: the earliest version that its log "
-            f"leads to is of {iso(earliest)}.",
+            f"The Delta table '{wanted.path}' of '{wanted.connection}' cannot be read as of {iso(as_of)}: the earliest version that its "
+            f"log leads to is of {iso(earliest)}.",
             next_step=f"Give {iso(earliest)}, or a later time.",
         )
     return [version for version, _ in takewhile(lambda one: one[1] <= as_of, committed)][-1]
