@@ -78,9 +78,10 @@ class Reconstructions:
         if build_from is not BuildFrom.KEPT:
             reading, there = self._read_source(actor, found, digest, file, may_fetch=may_fetch, needed=build_from is BuildFrom.SOURCES)
         made, used, different = self._choose(found, digest, build_from, reading, there, restore=restore)
+        sound = None if different else made
+        restored, lost = self._restore(found, sound) if restore else ((), ())
         with self._ledger.transaction(actor) as tx:
             store.lock(tx.session, name)
-            restored, lost = self._restore(found, None if different else made) if restore else ((), ())
             if restore and not lost:
                 store.remove_removal(tx.session, found.id)
             outcome = Reconstruction(
@@ -88,6 +89,8 @@ class Reconstructions:
                 unrestorable=lost,
             )  # fmt: skip
             tx.record("dataset.version.reconstructed", found.id, outcome.record() | {"logical_digest": made.logical_digest if made else ""})
+        if restore and not lost and self._tables.missing(name, [file for file in found.files if file.path]):
+            self._restore(found, sound)  # a vacuum that was under way took them again; it takes none of a version that is not marked
         return outcome
 
     def _choose(
