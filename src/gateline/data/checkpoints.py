@@ -36,8 +36,8 @@ _CHECKPOINT = re.compile(re.escape(LOG) + r"/(\d{20})\.checkpoint\.parquet")
 class Checkpoints:
     """Keeps the logs of all tables short to read.
 
-    Callers may rely on: every recorded version whose files were never removed stays readable at its Delta version by other engines; one that
-    was restored is, when its log had not been trimmed before.
+    Callers may rely on: every recorded version whose files were never removed stays readable at its Delta version by other engines; so does
+    one that was restored, when its log had not been trimmed before.
 
     Args:
         ledger: Where removals are recorded.

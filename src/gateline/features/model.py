@@ -154,7 +154,7 @@ class Leak:
     Attributes:
         kind: How.
         feature: Which feature.
-        row: An example: a row id of the set, or `dataset[row number]`, counted from 0.
+        row: An example: a row id of the set, or `dataset[row number]`, counted from 1.
         t: The time at which that row uses the value, in UTC microseconds.
         detail: A sentence with the numbers.
     """
