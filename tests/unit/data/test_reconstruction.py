@@ -278,11 +278,22 @@ def test_a_query_that_runs_no_more_or_a_connection_that_is_gone_is_a_verdict(rec
         assert says in found.source.sentence
 
 
-def test_lost_raw_rows_are_put_back_when_the_source_gives_their_bytes(reconstructions, sources, shop, objects, datasets):
+def test_a_file_that_nobody_would_look_at_is_refused(reconstructions, versions, sources, shop, objects):
+    file = objects.put_bytes(b"name,age\n").sha256
+    fetched = fetch(sources, query="SELECT name, age FROM people")
+    with pytest.raises(InvalidInput, match="people@3 was made of a query, and a file is given"):
+        rebuild(reconstructions, BuildFrom.AUTO, version=fetched.version, file=file)
+    with pytest.raises(InvalidInput, match="The kept rows are asked for, and a file is given"):
+        rebuild(reconstructions, BuildFrom.KEPT, file=file)
+
+
+def test_lost_raw_rows_are_put_back_when_the_source_gives_their_bytes(reconstructions, sources, shop, objects, datasets, ledger):
     version = fetch(sources, query=AS_OF)
     objects.path(version.raw_sha256).unlink()
-    assert rebuild(reconstructions).equal
+    assert [rebuild(reconstructions).source.raw_restored for _ in range(2)] == [True, False]
     datasets.verify("people")
+    entries = ledger.entries(kind="dataset.version.reconstructed")
+    assert [entry.payload["source"]["raw_restored"] for entry in entries] == [True, False]
 
 
 def test_reading_a_connection_takes_its_own_permission(reconstructions, sources, shop):
