@@ -9,8 +9,9 @@ from typing import Any, NewType
 
 from gateline.data.model import DatasetVersionId
 from gateline.features.declarations.plan import EventSource, KnownAt, Label, Plan
+from gateline.features.declarations.request_views import CalendarView, OnDemandView
 from gateline.features.declarations.transforms import Transform
-from gateline.features.declarations.views import CalendarView, OnDemandView, SourcedView, View
+from gateline.features.declarations.views import SourcedView, View
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant
 
