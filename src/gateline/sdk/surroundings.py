@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENVIRONMENT_FILE = "environment.json"
+ENVIRONMENT_TAG = "environment.sha256"
 DIFF_FILE = "code.diff"
 DIFF_BYTES_MAX = 1 << 20
 
@@ -68,7 +69,7 @@ class Surroundings:
         """Return what people search runs by; the whole environment is an artifact."""
         environment, code = self.environment, self.environment["code"]
         found = {
-            "environment.sha256": sha256_bytes(canonical_bytes(environment)),
+            ENVIRONMENT_TAG: sha256_bytes(canonical_bytes(environment)),
             "environment.python": environment["python"],
             "environment.packages_sha256": environment["packages_sha256"],
             **{f"environment.{name}": value for name, value in environment["locks"].items()},
