@@ -38,6 +38,7 @@ def autolog(
     seed: int | None = None,
     folder: Path | None = None,
     keep_diff: bool | None = None,
+    keep_notebook: bool | None = None,
     log_models: bool = True,
     disable: bool = False,
 ) -> None:
@@ -62,6 +63,7 @@ def autolog(
         seed: The seed.
         folder: The project folder; the current one when not given.
         keep_diff: Whether uncommitted changes are kept; see `tracked_run`.
+        keep_notebook: Whether the cells that a notebook has executed are kept; see `tracked_run`.
         log_models: Whether trained models are logged.
         disable: Turn it off, and put back MLflow's address.
 
@@ -85,7 +87,7 @@ def autolog(
         wait_until_ready(client)
         mlflow = closing.enter_context(mlflow_at(address, client.token))
         folder = folder or Path.cwd()
-        surroundings = partial(Surroundings.of, folder, seed=seed, keep_diff=keep_diff)
+        surroundings = partial(Surroundings.of, folder, seed=seed, keep_diff=keep_diff, keep_notebook=keep_notebook)
         surroundings()  # what is wrong with gateline.toml is said now
         if name := experiment or project_name(folder):
             mlflow.set_experiment(experiment_id=experiment_id_of(mlflow, name))
@@ -192,7 +194,7 @@ class _Autolog:
         from mlflow.entities import RunTag
 
         client, around = self._mlflow.MlflowClient(), self._surroundings()
-        opened.end = partial(log_end, client, run_id, ResourceMeter(), around.price)
+        opened.end = partial(log_end, client, run_id, ResourceMeter(), around)
         client.log_batch(run_id, tags=[RunTag(key, text) for key, text in self._labelled(around).items()])
         log_start(client, run_id, around, self._datasets, self._params)
 

@@ -14,7 +14,7 @@ from gateline.sdk.surroundings import log_files, log_resources
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateline.sdk.resources import Price, ResourceMeter
+    from gateline.sdk.resources import ResourceMeter
     from gateline.sdk.surroundings import Surroundings
 
 _BATCH_PARAMS = 100
@@ -34,10 +34,11 @@ def log_start(client: Any, run_id: str, around: Surroundings, datasets: Sequence
     log_files(client, run_id, {**around.files(), **long})
 
 
-def log_end(client: Any, run_id: str, meter: ResourceMeter, price: Price | None) -> None:
+def log_end(client: Any, run_id: str, meter: ResourceMeter, around: Surroundings) -> None:
     """Log what the run used and, within a notebook, what was executed; what fails becomes a warning."""
-    attempt("resources", run_id, lambda: log_resources(client, run_id, meter, price))
-    attempt("notebook", run_id, lambda: log_notebook(client, run_id))
+    attempt("resources", run_id, lambda: log_resources(client, run_id, meter, around.price))
+    if around.keep_notebook:
+        attempt("notebook", run_id, lambda: log_notebook(client, run_id))
 
 
 def attempt(what: str, run_id: str, record: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.errors import InvalidInput, NotFound
 from gateline.sdk.environment import describe_environment, uncommitted_changes
 from gateline.sdk.mlflow_client import field_of
+from gateline.sdk.notebook.recording import OMITTED_TAG
 from gateline.sdk.project import Project
 from gateline.sdk.resources import Price, ResourceMeter
 
@@ -33,15 +34,19 @@ class Surroundings:
         price: What an hour of the machine costs, when the project says so.
         diff: The uncommitted changes, when they are to be kept; their SHA-256 is always recorded.
         diff_omitted: Why they are not kept although they were to be; empty otherwise.
+        keep_notebook: Whether the cells that a notebook has executed are kept.
     """
 
     environment: dict[str, Any]
     price: Price | None
     diff: bytes
     diff_omitted: str
+    keep_notebook: bool
 
     @classmethod
-    def of(cls, folder: Path | None = None, *, seed: int | None = None, keep_diff: bool | None = None) -> Surroundings:
+    def of(
+        cls, folder: Path | None = None, *, seed: int | None = None, keep_diff: bool | None = None, keep_notebook: bool | None = None
+    ) -> Surroundings:
         """Describe a project folder, the current one when none is given.
 
         Args:
@@ -49,6 +54,8 @@ class Surroundings:
             seed: The seed of the run.
             keep_diff: Whether uncommitted changes are kept as the file `code.diff`. They may hold secrets, so they are not unless this or
                 `[tracking] keep_diff = true` in gateline.toml says so.
+            keep_notebook: Whether the cells that a notebook has executed are kept, secrets of known forms replaced; they are unless this or
+                `[tracking] keep_notebook = false` in gateline.toml says otherwise.
 
         Raises:
             InvalidInput: gateline.toml is wrong.
@@ -57,9 +64,10 @@ class Surroundings:
         settings = _settings(folder)
         environment = describe_environment(folder, seed=seed)
         diff, omitted = b"", ""
-        if _keeps_diff(settings) if keep_diff is None else keep_diff:
+        if _switch(settings, "keep_diff", otherwise=False) if keep_diff is None else keep_diff:
             diff, omitted = _diff(folder, environment["code"])
-        return cls(environment=environment, price=Price.declared(settings), diff=diff, diff_omitted=omitted)
+        kept = _switch(settings, "keep_notebook", otherwise=True) if keep_notebook is None else keep_notebook
+        return cls(environment=environment, price=Price.declared(settings), diff=diff, diff_omitted=omitted, keep_notebook=kept)
 
     def files(self) -> dict[str, bytes]:
         """Return the files that the run logs."""
@@ -79,6 +87,8 @@ class Surroundings:
             found |= {"code.diff_sha256": code["diff_sha256"]} if code["dirty"] else {}
         if self.diff_omitted:
             found["code.diff_omitted"] = self.diff_omitted
+        if not self.keep_notebook:
+            found[OMITTED_TAG] = "keep_notebook = false"
         if environment["seed"] is not None:
             found["seed"] = str(environment["seed"])
         if isinstance(feature_set, str):
@@ -130,11 +140,12 @@ def _settings(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _keeps_diff(settings: dict[str, Any]) -> bool:
+def _switch(settings: dict[str, Any], name: str, *, otherwise: bool) -> bool:
+    """Return what `[tracking]` of gateline.toml says of a switch."""
     declared = settings.get("tracking", {})
-    found = declared.get("keep_diff", False) if isinstance(declared, dict) else declared
+    found = declared.get(name, otherwise) if isinstance(declared, dict) else declared
     if not isinstance(found, bool):
-        raise InvalidInput(f"[tracking] of gateline.toml declares keep_diff = {found!r}.", next_step="Write keep_diff = true or false.")
+        raise InvalidInput(f"[tracking] of gateline.toml declares {name} = {found!r}.", next_step=f"Write {name} = true or false.")
     return found
 
 

@@ -212,6 +212,7 @@ def tracked_run(
     seed: int | None = None,
     folder: Path | None = None,
     keep_diff: bool | None = None,
+    keep_notebook: bool | None = None,
 ) -> Iterator[TrackedRun]:
     """Track what happens in the block as one MLflow run on the client's server.
 
@@ -234,6 +235,9 @@ def tracked_run(
         folder: The project folder; the current one when not given.
         keep_diff: Whether uncommitted changes are kept as the file `code.diff`, at most 1 MiB; their SHA-256 is always recorded. They may
             hold secrets, so they are kept only when this, or `[tracking] keep_diff = true` in gateline.toml, says so.
+        keep_notebook: Whether the cells that a notebook has executed are kept with the run. Passwords, tokens and keys of known forms are
+            replaced before, and a warning says in which cells; others are not found. They are kept unless this, or
+            `[tracking] keep_notebook = false` in gateline.toml, says otherwise.
 
     Raises:
         Unavailable: the server's MLflow is switched off, failed to load or is not ready within two minutes; or metric values were not
@@ -242,7 +246,7 @@ def tracked_run(
     address = f"{client.address().rstrip('/')}/mlflow"  # in process, asking for the address is what starts MLflow
     wait_until_ready(client)
     with mlflow_at(address, client.token) as mlflow:
-        around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff)
+        around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff, keep_notebook=keep_notebook)
         experiment_id = experiment_id_of(mlflow, experiment)
         labels = {**around.tags(feature_set, feature_fit), **(tags or {})}
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=labels)
@@ -258,7 +262,7 @@ def tracked_run(
             status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
             raise
         finally:
-            closing = partial(log_end, mlflow.MlflowClient(), run.run_id, meter, around.price)
+            closing = partial(log_end, mlflow.MlflowClient(), run.run_id, meter, around)
             _end(mlflow, run, status, raised, folder or Path.cwd(), closing)
 
 

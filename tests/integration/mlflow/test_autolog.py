@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,6 +173,20 @@ def test_a_run_has_a_heartbeat_while_it_is_under_way_resumed_or_not(served, clie
     again = served.tracking.read(run.info.run_id)
     assert "environment.python" not in again.tags
     assert again.metrics == facts.metrics
+
+
+def test_executed_cells_are_not_kept_when_that_is_not_wanted(served, client, monkeypatch):
+    import mlflow
+
+    history = SimpleNamespace(input_hist_raw=["", "x = 1"])
+    monkeypatch.setattr("gateline.sdk.notebook.capture._shell", lambda: SimpleNamespace(history_manager=history))
+    found = []
+    for keep in (True, False):
+        autolog(client, experiment="auto-cells", keep_notebook=keep)
+        with mlflow.start_run() as run:
+            pass
+        found.append(sorted(key for key in served.tracking.read(run.info.run_id).tags if key.startswith("notebook.")))
+    assert found == [["notebook.findings", "notebook.sha256"], ["notebook.omitted"]]
 
 
 def test_each_run_records_the_surroundings_it_started_in(served, client, tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -337,6 +338,29 @@ def test_a_wrong_name_of_a_metric_is_refused_at_once_and_blocks_no_other(served,
         run.log_metrics({"good": 0.25})
         run.flush()
     assert served.tracking.read(run.run_id).metrics["good"] == 0.25
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Let this process look like a kernel that has executed two cells."""
+    history = SimpleNamespace(input_hist_raw=["", "x = 1", "password = 'hunter2x'"])
+    monkeypatch.setattr("gateline.sdk.notebook.capture._shell", lambda: SimpleNamespace(history_manager=history))
+
+
+def test_executed_cells_are_kept_without_their_secrets_and_only_when_that_is_wanted(served, client, kernel, tmp_path, capsys):
+    with tracked_run(client, experiment="cells", name="kept") as run:
+        pass
+    folder = served.home / "mlflow" / "artifacts" / path_of(served, run.run_id)
+    kept = [(folder / name).read_text(encoding="utf-8") for name in ("notebook.json", "notebook.py")]
+    assert all("[redacted]" in text and "hunter2x" not in text for text in kept)
+    assert served.tracking.read(run.run_id).tags["notebook.findings"] == "error=0 warning=1 note=0"
+    assert "notebook.redacted" in capsys.readouterr().out
+    (tmp_path / "gateline.toml").write_text("[project]\nname = 'x'\n[tracking]\nkeep_notebook = false\n", encoding="utf-8")
+    for more in ({"keep_notebook": False}, {"folder": tmp_path}):
+        with tracked_run(client, experiment="cells", name="not kept", **more) as run:
+            pass
+        tags = served.tracking.read(run.run_id).tags
+        assert ("notebook.sha256" in tags, tags["notebook.omitted"]) == (False, "keep_notebook = false")
 
 
 PROGRAM = """
