@@ -7,22 +7,22 @@ import functools
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput
+from gateline.kernel.run_names import ENVIRONMENT_TAG
 from gateline.sdk.client import Client
+from gateline.sdk.logged_model import COMMON_PACKAGES, pinned
 from gateline.sdk.mlflow_client import experiment_id_of, mlflow_at, wait_until_ready
 from gateline.sdk.resources import ResourceMeter
 from gateline.sdk.run_life import beating
 from gateline.sdk.run_records import attempt, log_end, log_start
-from gateline.sdk.surroundings import ENVIRONMENT_TAG, Surroundings, project_name
+from gateline.sdk.surroundings import Surroundings, project_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_COMMON_PACKAGES = ("numpy", "pandas", "scipy")
 _state: list[_Autolog] = []
 
 
@@ -217,17 +217,7 @@ class _Autolog:
 def _without_inference(infer: Callable[..., Any]) -> Callable[..., Any]:
     """Return MLflow's inference of requirements that takes the flavour's own, with numpy, pandas and scipy as installed."""
 
-    def pinned(model_uri: Any, flavor: Any, fallback: list[str] | None = None, **named: Any) -> Any:
-        return infer(model_uri, flavor, fallback, **named) if fallback is None else sorted({*fallback, *_installed(_COMMON_PACKAGES)})
+    def without(model_uri: Any, flavor: Any, fallback: list[str] | None = None, **named: Any) -> Any:
+        return infer(model_uri, flavor, fallback, **named) if fallback is None else sorted({*fallback, *pinned(COMMON_PACKAGES)})
 
-    return pinned
-
-
-def _installed(packages: Sequence[str]) -> list[str]:
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found
+    return without

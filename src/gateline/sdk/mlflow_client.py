@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput, Unavailable
+from gateline.kernel.run_names import DATASET_SHA256_TAG, DATASET_VERSION_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ def dataset_input(dataset: Any) -> Any:
         source=json.dumps({"dataset_version": version_id, "sha256": digest}),
         profile=json.dumps({"num_rows": field_of(dataset, "row_count")}),
     )
-    tags = {"mlflow.data.context": "training", "gateline.dataset_version": version_id, "gateline.sha256": digest}
+    tags = {"mlflow.data.context": "training", DATASET_VERSION_TAG: version_id, DATASET_SHA256_TAG: digest}
     return DatasetInput(entity, [InputTag(key, value) for key, value in tags.items()])
 
 

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.errors import InvalidInput, NotFound
+from gateline.kernel.run_names import (
+    COMMIT_TAG,
+    ENVIRONMENT_FILE,
+    ENVIRONMENT_TAG,
+    FEATURE_SET_DIGEST_TAG,
+    FEATURE_SET_TAG,
+    FIT_DIGEST_TAG,
+    FIT_TAG,
+)
 from gateline.sdk.environment import describe_environment, uncommitted_changes
 from gateline.sdk.mlflow_client import field_of
 from gateline.sdk.notebook.recording import OMITTED_TAG
@@ -19,8 +28,6 @@ from gateline.sdk.resources import Price, ResourceMeter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENVIRONMENT_FILE = "environment.json"
-ENVIRONMENT_TAG = "environment.sha256"
 DIFF_FILE = "code.diff"
 DIFF_BYTES_MAX = 1 << 20
 
@@ -83,7 +90,7 @@ class Surroundings:
             **{f"environment.{name}": value for name, value in environment["locks"].items()},
         }
         if code:
-            found |= {"mlflow.source.git.commit": code["commit"], "code.dirty": str(code["dirty"]).lower()}
+            found |= {COMMIT_TAG: code["commit"], "code.dirty": str(code["dirty"]).lower()}
             found |= {"code.diff_sha256": code["diff_sha256"]} if code["dirty"] else {}
         if self.diff_omitted:
             found["code.diff_omitted"] = self.diff_omitted
@@ -92,11 +99,11 @@ class Surroundings:
         if environment["seed"] is not None:
             found["seed"] = str(environment["seed"])
         if isinstance(feature_set, str):
-            found["feature_set"] = feature_set
+            found[FEATURE_SET_TAG] = feature_set
         elif feature_set is not None:
-            found |= {"feature_set": str(field_of(feature_set, "id")), "feature_set.digest": str(field_of(feature_set, "digest"))}
+            found |= {FEATURE_SET_TAG: str(field_of(feature_set, "id")), FEATURE_SET_DIGEST_TAG: str(field_of(feature_set, "digest"))}
         if feature_fit is not None:
-            found |= {"feature_fit": str(field_of(feature_fit, "id")), "feature_fit.digest": str(field_of(feature_fit, "digest"))}
+            found |= {FIT_TAG: str(field_of(feature_fit, "id")), FIT_DIGEST_TAG: str(field_of(feature_fit, "digest"))}
         return found
 
 

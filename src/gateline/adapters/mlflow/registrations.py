@@ -17,9 +17,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateline.adapters.mlflow.guard import INTERNAL_NAME, internally
-from gateline.adapters.mlflow.projection import VERSION_TAG, tell_model
+from gateline.adapters.mlflow.projection import tell_model
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, GatelineError, NotFound, Unavailable
+from gateline.kernel.run_names import VERSION_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
