@@ -33,6 +33,7 @@ from gateline.kernel.logging import configure_logging
 from gateline.kernel.names import split_version_id
 from gateline.kernel.reconciling import Reconcilers, Step, WhenDue
 from gateline.kernel.records import Records
+from gateline.kernel.run_names import VERSION_TAG
 from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
@@ -369,7 +370,7 @@ class _Projection:
         """Point MLflow's @production at the version that is in production now, when its run logged a model that MLflow can show."""
         version = self._registry.get(event["version"])
         try:
-            number = self._mlflow.project_version(version.name, version.run_id, tags={"gateline.model_version": version.id})
+            number = self._mlflow.project_version(version.name, version.run_id, tags={VERSION_TAG: version.id})
         except NotFound as error:
             _log.warning("mlflow.production_not_shown", version=version.id, reason=str(error))
             return

@@ -129,8 +129,10 @@ class WhenDue:
         self._due = 0
 
     def __call__(self) -> None:
-        """Do it if it is due."""
+        """Do it if it is due; what fails is due again after the interval."""
         now = self._clock.now()
         if now >= self._due or self._due - now > self._interval:
-            self._action()
-            self._due = now + self._interval
+            try:
+                self._action()
+            finally:
+                self._due = now + self._interval
