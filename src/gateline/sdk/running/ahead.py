@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateline.sdk.project import Project
     from gateline.sdk.running.desk import Tell
 
-_SILENT_SECONDS_MAX = 0.2
+SILENT_SECONDS_MAX = 0.2
 _REPORT_CHARACTERS_MAX = 1 << 20
 
 
@@ -34,7 +34,7 @@ def carry_on(client: Client, project: Project, claim: Mapping[str, Any], tell: T
     last, results, further = report, {claim["node"]["name"]: report}, list[dict[str, Any]]()
     for one in claim["ahead"]:
         since = time.monotonic()
-        if last["outcome"] != Outcome.SUCCEEDED or since > begun + _SILENT_SECONDS_MAX or size > _REPORT_CHARACTERS_MAX:
+        if last["outcome"] != Outcome.SUCCEEDED or since > begun + SILENT_SECONDS_MAX or size > _REPORT_CHARACTERS_MAX:
             break
         following = {**claim, **one, "attempt": 1, "index": 0, "arguments": _filled(one["arguments"], results)}
         tell("begun", following)
