@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AHEAD_MAX = 32
 """How many steps are given ahead at most: the change that records their results locks the database for some milliseconds each."""
-_QUICK = SECOND // 5
+QUICK = SECOND // 5
 _LAST = (
     select(PipelineRunRow.id)
     .where(PipelineRunRow.pipeline == bindparam("pipeline"), PipelineRunRow.state == RunState.SUCCEEDED)
@@ -36,14 +36,14 @@ _LAST = (
 )
 _QUICK_STEPS = select(StepRunRow.node).where(
     StepRunRow.run_id == bindparam("run_id"), StepRunRow.index == 0, StepRunRow.state == StepState.SUCCEEDED,
-    StepRunRow.reused_from == "", StepRunRow.ended_at - StepRunRow.started_at <= _QUICK,
+    StepRunRow.reused_from == "", StepRunRow.ended_at - StepRunRow.started_at <= bindparam("quick"),
 )  # fmt: skip
 
 
 def quick_nodes(session: Session, run: PipelineRunRow) -> frozenset[str]:
     """Return the nodes that took at most a fifth of a second the last time that the pipeline of a run succeeded."""
     last = session.connection().scalar(_LAST, {"pipeline": run.pipeline, "project": run.project})
-    return frozenset(session.connection().scalars(_QUICK_STEPS, {"run_id": last})) if last else frozenset()
+    return frozenset(session.connection().scalars(_QUICK_STEPS, {"run_id": last, "quick": QUICK})) if last else frozenset()
 
 
 def steps_ahead(settling: Settling, session: Session, run: PipelineRunRow, step: StepRunRow, runner: Runner) -> tuple[dict[str, Any], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
     from gateline.sdk.local import Application
-
-
-_log = logging.getLogger(__name__)
 
 
 class InProcessTransport(httpx.BaseTransport):
@@ -52,12 +48,13 @@ class InProcessTransport(httpx.BaseTransport):
             raise
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        """Call the application as ASGI 3.0 says; what it raises before it answers is an answer with status 500."""
+        """Call the application as ASGI 3.0 says; what it raises before it answers is status 500, later a broken connection."""
         exchange = _Exchange(request)
         try:
             await self._application(exchange.scope(), exchange.receive, exchange.send)
-        except Exception:
-            _log.exception("The application failed in %s %s.", request.method, request.url.path)
+        except Exception as error:  # the boundary to the application, as a server has it
+            if exchange.begun:
+                raise httpx.RemoteProtocolError(f"The application broke off: {error}", request=request) from error
         return httpx.Response(exchange.status, headers=exchange.headers, content=b"".join(exchange.pieces))
 
     def close(self) -> None:
@@ -86,6 +83,7 @@ class _Exchange:
         self._request = request
         self._body: Iterator[bytes] | None = iter(request.stream)
         self._answered = asyncio.Event()
+        self.begun = False
         self.status = 500
         self.headers: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
@@ -113,7 +111,7 @@ class _Exchange:
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Take a part of the answer."""
         if message["type"] == "http.response.start":
-            self.status, self.headers = message["status"], list(message.get("headers", []))
+            self.begun, self.status, self.headers = True, message["status"], list(message.get("headers", []))
         elif message["type"] == "http.response.body":
             self.pieces.append(message.get("body", b""))
             if not message.get("more_body", False):

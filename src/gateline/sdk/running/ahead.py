@@ -17,21 +17,24 @@ if TYPE_CHECKING:
     from gateline.sdk.project import Project
     from gateline.sdk.running.desk import Tell
 
-_SILENT_SECONDS_MAX = 0.2
+SILENT_SECONDS_MAX = 0.2
+_REPORT_CHARACTERS_MAX = 1 << 20
 
 
 def carry_on(client: Client, project: Project, claim: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Carry out a claimed step, and those that were given ahead with it as long as all succeed and no more than 0.2 s have passed.
+    """Carry out a claimed step, and those that were given ahead with it as long as all succeed, no more than 0.2 s have passed, and the
+    results that go with the report have no more than a million characters.
 
     Returns how the claimed step ended, as `carry_out` does, with `ahead`: how the others did. Begin and end of the claimed step are for the
     caller to tell.
     """
     begun = time.monotonic()
     report = _carry_out(client, project, claim)
+    size = _size(report)
     last, results, further = report, {claim["node"]["name"]: report}, list[dict[str, Any]]()
     for one in claim["ahead"]:
         since = time.monotonic()
-        if last["outcome"] != Outcome.SUCCEEDED or since > begun + _SILENT_SECONDS_MAX:
+        if last["outcome"] != Outcome.SUCCEEDED or since > begun + SILENT_SECONDS_MAX or size > _REPORT_CHARACTERS_MAX:
             break
         following = {**claim, **one, "attempt": 1, "index": 0, "arguments": _filled(one["arguments"], results)}
         tell("begun", following)
@@ -42,6 +45,7 @@ def carry_on(client: Client, project: Project, claim: Mapping[str, Any], tell: T
         if last["outcome"] == Outcome.LOST:
             break
         tell("ended", end_of(following, last))
+        size += _size(last)
         results[one["node"]["name"]] = last
         further.append({"node": one["node"]["name"], "seconds": time.monotonic() - since, **last})
     return {**report, "ahead": further} if further else report
@@ -53,6 +57,10 @@ def _carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ah
         return carry_out(client, project, claim, ahead=ahead)
     except SystemExit as leaving:
         return {"outcome": Outcome.EXITED, "detail": f"It called sys.exit({leaving.code!r:.80}) without a result."}
+
+
+def _size(report: Mapping[str, Any]) -> int:
+    return sum(len(one.get("content", "")) for one in report.get("artifacts", ()))
 
 
 def _filled(arguments: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class AheadEnded(Ended):
     """How a step ended that was given ahead, and how long it took."""
 
     node: str
-    seconds: float = Field(ge=0)
+    seconds: float = Field(ge=0, le=86_400)
 
 
 class AttemptEnded(Ended):
