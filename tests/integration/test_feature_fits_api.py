@@ -130,6 +130,10 @@ def test_the_command_line_does_the_same(home, capsys):
         home, capsys, "feature", "read", "shopping", "--set", "shop=b", "amount=18", "--at", AT, "--fitted", "shopping@1/fit@2"
     )
     assert (code, "shop                    1" in text) == (0, True)
+    for given, used in (([], "shopping@1/fit@2"), (["--fitted", "shopping@1/fit@1"], "shopping@1/fit@1"), (["--untransformed"], None)):
+        code, text = run(home, capsys, "--json", "feature", "parity", "shopping", *given)
+        assert (code, json.loads(text)["fitted"], json.loads(text)["agrees"]) == (0, used, True)
+    assert run(home, capsys, "feature", "parity", "shopping", "--untransformed", "--fitted", "shopping@1/fit@1")[0] == 2
     code, text = run(home, capsys, "--json", "feature", "compute", "shopping", "--fitted", "shopping@1/fit@2")
     assert json.loads(text)["fitted"] == "shopping@1/fit@2"
     with Client(home=home) as client:

@@ -146,24 +146,36 @@ def check(ctx: click.Context, version: str, rows: int, seed: int) -> None:
 @click.argument("version")
 @click.option("--requests", type=click.IntRange(min=1), default=100_000, show_default=True, help="Requests drawn from the spine.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of requests, order and repetitions.")
+@click.option("--fitted", metavar="FIT", help="Fit whose transforms both sides go through. [default: the newest of VERSION, if any]")
+@click.option("--untransformed", is_flag=True, help="Compare the features as they are before any transform.")
 @click.pass_context
-def parity(ctx: click.Context, version: str, requests: int, seed: int) -> None:
-    """Replay historical requests of VERSION through the online path; exit status 3 when a value differs from the offline join."""
-    from gateline.sdk.features import feature_set
+def parity(ctx: click.Context, version: str, requests: int, seed: int, fitted: str | None, untransformed: bool) -> None:
+    """Replay historical requests of VERSION through the online path; exit status 3 when a value differs from the offline join.
+
+    Features are compared as a model sees them: when VERSION has been fitted, transformed on both sides.
+    """
+    from gateline.sdk.features import feature_fit, feature_fits, feature_set
     from gateline.sdk.online import replay
 
+    if fitted is not None and untransformed:
+        raise click.UsageError("--fitted transforms the features, and --untransformed does not: give one of them.")
     connection = client(ctx)
     found = feature_set(connection, version)
     progress(f"Replaying {found.id} …")
-    report = replay(connection, found, requests=requests, seed=seed)
+    fit = feature_fit(connection, fitted) if fitted else None
+    if not fitted and not untransformed:
+        fit = next(reversed(feature_fits(connection, found)), None)
+    report = replay(connection, found, requests=requests, seed=seed, fitted=fit)
     wrong = [one for one in report.features if not one.agrees]
     rows = [{"feature": one.feature, "mismatch": one.mismatch, "missing": one.missing, "extra": one.extra} for one in wrong]
     head = (
         f"{found.id}: {report.requests:,} requests, {len(report.features)} features, {report.events:,} events delivered "
-        f"({report.repeated:,} twice, {report.overtaken:,} after newer ones), seed {seed}."
+        f"({report.repeated:,} twice, {report.overtaken:,} after newer ones), seed {seed}"
+        f"{f', transformed by {fit.id}' if fit else ''}."
     )
     bad = f"{head}\n{len(wrong)} features differ online:\n{table(rows, ['feature', 'mismatch', 'missing', 'extra'])}" if wrong else ""
-    emit(ctx, {"id": found.id, **report.as_dict()}, bad or f"{head}\nEvery value equals the offline join.")
+    content = {"id": found.id, "fitted": fit.id if fit else None, **report.as_dict()}
+    emit(ctx, content, bad or f"{head}\nEvery value equals the offline join.")
     if wrong:
         ctx.exit(ExitCode.GATE_FAILED)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from gateline.features import FeatureSetVersion, ParityReport
+    from gateline.features import FeatureFit, FeatureSetVersion, ParityReport
     from gateline.kernel.clock import Instant
     from gateline.sdk.client import Client
 
@@ -172,12 +172,23 @@ def deprecate_view(client: Client, name: str, *, reason: str, successor: str = "
     return found
 
 
-def replay(client: Client, version: FeatureSetVersion, *, requests: int | None = None, seed: int = 0) -> ParityReport:
-    """Replay historical requests of a set through the online path in this process; see `gateline.features.replay_parity`."""
-    from gateline.features import replay_parity
-    from gateline.sdk.features import tables
+def replay(
+    client: Client, version: FeatureSetVersion, *, requests: int | None = None, seed: int = 0, fitted: FeatureFit | str | None = None
+) -> ParityReport:
+    """Replay historical requests of a set through the online path in this process; see `gateline.features.replay_parity`.
 
-    return replay_parity(version.definition, tables(client, version), requests, seed)
+    With a fit (or its id), features are transformed by it on both sides, so that what a model sees is compared.
+
+    Raises:
+        InvalidInput: the fit is of another feature set version.
+    """
+    from gateline.features import replay_parity
+    from gateline.sdk.features import feature_fit, tables
+
+    fit = feature_fit(client, fitted) if isinstance(fitted, str) else fitted
+    if fit is not None:
+        fit.check(version.id)
+    return replay_parity(version.definition, tables(client, version), requests, seed, fitted=None if fit is None else fit.fitted)
 
 
 def _path(client: Client, wanted: str) -> str:

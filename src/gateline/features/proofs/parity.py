@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gateline.features.declarations.plan import EventSource
     from gateline.features.engine.expressions import Table
+    from gateline.features.engine.fitted import FittedTransforms
     from gateline.features.model import FeatureSet
     from gateline.features.online.store import OnlineStore
 
@@ -114,8 +115,12 @@ def replay_parity(
     requests: int | None = None,
     seed: int = 0,
     store: OnlineStore | None = None,
+    *,
+    fitted: FittedTransforms | None = None,
 ) -> ParityReport:
     """Replay requests of a set through the online path, and compare with the offline join.
+
+    With fitted transforms, both sides are transformed first: the values that are compared are those that a model sees.
 
     Whole numbers, booleans and texts must be equal, fractions to 1e-9 of their size. Sources are replayed with a lateness of four days
     where they declare less: that lets more events be out of order, not fewer.
@@ -126,17 +131,18 @@ def replay_parity(
         requests: How many rows of the spine, drawn at random; all of them when it is None.
         seed: Seed of sample, order and repetitions.
         store: The online store; an SQLite file that is removed afterwards when it is None.
+        fitted: What was learned for the set's transforms; None compares the features as they are before them.
 
     Raises:
-        InvalidInput: a source names no event id, or a row lacks it.
+        InvalidInput: a source names no event id, a row lacks it, or the transforms were fitted on other features.
         NotFound: a table is missing.
     """
     if store is not None:
-        return _Replay(feature_set, tables, seed, store).run(requests)
+        return _Replay(feature_set, tables, seed, store, fitted).run(requests)
     with tempfile.TemporaryDirectory() as folder:
         own = SqliteOnlineStore(Path(folder) / "online.db")
         try:
-            return _Replay(feature_set, tables, seed, own).run(requests)
+            return _Replay(feature_set, tables, seed, own, fitted).run(requests)
         finally:
             own.close()
 
@@ -157,8 +163,11 @@ class _Stream:
 class _Replay:
     """One replay: streams of events on one side, requests by time on the other."""
 
-    def __init__(self, feature_set: FeatureSet, tables: Mapping[str, Table], seed: int, store: OnlineStore) -> None:
+    def __init__(
+        self, feature_set: FeatureSet, tables: Mapping[str, Table], seed: int, store: OnlineStore, fitted: FittedTransforms | None
+    ) -> None:
         self._set = feature_set
+        self._fitted = fitted
         self._tables = tables
         self._seed = seed
         self._random = np.random.default_rng(seed)
@@ -229,7 +238,7 @@ class _Replay:
         return _Stream(views, rows[order], delivered[order])
 
     def _joined(self, offline: pl.DataFrame, spine: pl.DataFrame, found: Mapping[str, list[tuple[Any, ...]]]) -> pl.DataFrame:
-        """Return every feature that comes from the store or is computed from it, typed as offline."""
+        """Return every feature, typed as offline: from the store, computed from it, or as it came with the request."""
         columns = {
             name: pl.Series(name, values, dtype=offline.schema[name])
             for view in self._views
@@ -238,10 +247,13 @@ class _Replay:
         full = spine.with_columns(columns.values())
         plan = self._set.plan
         calendars = (name for part in plan.calendars for name in part.outputs)
-        return with_derived(plan, full).select(*columns, *calendars, *(one.name for one in plan.on_demand))
+        return with_derived(plan, full).select(*columns, *calendars, *(one.name for one in plan.on_demand), *plan.columns)
 
     def _report(self, offline: pl.DataFrame, online: pl.DataFrame) -> ParityReport:
-        features = tuple(_compared(name, offline, online[name]) for name in online.columns)
+        if self._fitted is not None:
+            offline, online = self._fitted.apply(offline), self._fitted.apply(online)
+        given = set(self._set.plan.columns)
+        features = tuple(_compared(name, offline, online[name]) for name in online.columns if name not in given)
         return ParityReport(
             feature_set=self._set.name, requests=offline.height, events=self._events, repeated=self._repeated, overtaken=self._overtaken,
             seed=self._seed, features=features,

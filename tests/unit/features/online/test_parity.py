@@ -10,7 +10,7 @@ from gateline.features import replay_parity
 from gateline.features.online.latest import LatestState
 from gateline.features.online.windows import WindowState
 from gateline.kernel.errors import InvalidInput
-from tests.unit.features.online.conftest import PAYMENTS, SHOPPING, SPENDING, variant
+from tests.unit.features.online.conftest import FITTED, PAYMENTS, SHOPPING, SPENDING, variant
 
 
 def replayed(shop, feature_set=SHOPPING, **options):
@@ -23,6 +23,20 @@ def test_every_value_agrees_and_the_features_on_demand_too(shop):
     assert {one.feature for one in report.features} == set(SHOPPING.features) - {"amount"}
     assert (report.requests, report.events >= 6, report.as_dict()["agrees"]) == (3, True, True)
     assert replayed(shop, requests=2, seed=1).requests == 2
+
+
+def test_what_a_model_sees_is_compared_when_the_set_has_been_fitted(shop, monkeypatch):
+    shop.version = shop.feature_sets.register("developer", FITTED)
+    fitted = shop.fits.fit("developer", "shopping", shop.version.version).fitted
+    report = replayed(shop, FITTED, seed=3, fitted=fitted)
+    assert report.agrees
+    assert {one.feature for one in report.features} == set(FITTED.features) - {"amount", "shop"}
+    monkeypatch.setattr(LatestState, "read", lambda self, blob, t: self.empty())
+    (plain,) = (one for one in replayed(shop, FITTED, seed=3).features if one.feature == "last_amount")
+    (seen,) = (one for one in replayed(shop, FITTED, seed=3, fitted=fitted).features if one.feature == "last_amount")
+    assert (plain.missing, plain.mismatch) == (2, 0)
+    assert seen.missing == 0  # the median stands where a value is missing, so that a model sees another value, and no gap
+    assert seen.mismatch > 0
 
 
 def test_the_same_seed_gives_the_same_report(shop):
