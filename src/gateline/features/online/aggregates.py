@@ -9,6 +9,7 @@ fractions is missing. `plan.Aggregate` says what each aggregate means.
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def _total(values: Sequence[Any], *, exact: bool = False) -> Any:
     """Return the sum: a whole number (as text beyond 63 bits), or fractions that add up to it."""
     if _whole(values):
         return _packed(sum(values))
-    return _partials(values) if exact else list(values)
+    return _partials(values) if exact else values
 
 
 def _array_total(values: npt.NDArray[np.int64]) -> int | str:
@@ -93,15 +94,16 @@ def _sum(totals: Iterable[Any]) -> Any:
     Raises:
         OverflowError: it leaves the range of fractions.
     """
-    fractions: list[float] = []
+    parts: list[list[float]] = []
     whole = 0
     for total in totals:
         if isinstance(total, list):
-            fractions += total
+            parts.append(total)
         else:
             whole += int(total)
-    if not fractions:
+    if not parts:
         return whole
+    fractions = parts[0] if len(parts) == 1 else [*chain.from_iterable(parts)]
     try:
         return math.fsum(fractions)
     except OverflowError:  # on the way, though perhaps not at its end
@@ -111,7 +113,11 @@ def _sum(totals: Iterable[Any]) -> Any:
 
 def _units(values: Sequence[float]) -> tuple[list[int], int]:
     """Return fractions as whole numbers of 2^-shift, and the shift."""
-    ratios = [one.as_integer_ratio() for one in values]
+    shift = max(53 - math.frexp(min(map(abs, filter(None, values)), default=1.0))[1], 0)
+    try:
+        return list(map(int, map(math.ldexp, values, [shift] * len(values)))), shift
+    except OverflowError:  # one of them leaves the range of fractions in the units of the smallest
+        ratios = [one.as_integer_ratio() for one in values]
     finest = max(below for _, below in ratios)
     return [above * (finest // below) for above, below in ratios], finest.bit_length() - 1
 
