@@ -35,6 +35,7 @@ BOUNDARIES = {
     "src/gateline/kernel/reconciling.py",  # worker loop of the reconcilers
     "src/gateline/server/boundary.py",  # HTTP handler of the control plane
     "src/gateline/sdk/metric_buffer.py",  # worker loop that logs metrics
+    "src/gateline/sdk/run_records.py",  # what is recorded around the user's training
     "src/gateline/sdk/execution.py",  # the user's steps
     "src/gateline/sdk/running/zygote.py",  # the user's modules
     "src/gateline/serving/application.py",  # HTTP handler of the inference worker

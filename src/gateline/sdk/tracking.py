@@ -287,9 +287,11 @@ def _end(mlflow: Any, run: TrackedRun, status: str, raised: BaseException | None
 
 def _close(mlflow: Any, run_id: str, status: str) -> Unavailable | None:
     """Close the run, or return why it could not be."""
+    from mlflow.exceptions import MlflowException
+
     try:
         mlflow.end_run(status)
-    except Exception as error:  # the boundary to the user's code: its own error must not be hidden
+    except (MlflowException, OSError) as error:
         next_step = "The server closes it as KILLED once it has been silent for long enough."
         return Unavailable(f"Run {run_id} could not be closed: {error}.", next_step=next_step)
     return None
