@@ -26,6 +26,10 @@ QUIET = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARN
 MINUTES_MAX = 30
 
 
+class Failed(SystemExit):
+    """A measured process ended with an error; left alone, it ends the benchmark with its message."""
+
+
 def measure(
     python: Path, module: str, *arguments: object, label: str = "", environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -54,11 +58,13 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> str
     ) as process:
         try:
             output, trouble = process.communicate(timeout=MINUTES_MAX * 60)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{' '.join(command)} took more than {MINUTES_MAX} minutes") from error
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{output[-1000:]}\n{trouble[-4000:]}")
+        raise Failed(f"{' '.join(command)} failed:\n{output[-1000:]}\n{trouble[-4000:]}")
     return output
 
 

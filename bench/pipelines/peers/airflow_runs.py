@@ -42,7 +42,7 @@ def main(folder: Path, steps: int, repeats: int) -> None:
 
     airflow("db", "migrate")
     commands = [airflow("dags", "test", "chain") for _ in range(repeats + 1)]
-    report(seconds=_seconds(folder, steps)[1:], command_seconds=commands[1:], steps=steps)
+    report(seconds=commands[1:], run_seconds=_seconds(folder, steps)[1:], steps=steps)
 
 
 def _seconds(folder: Path, steps: int) -> list[float]:
