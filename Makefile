@@ -46,13 +46,13 @@ lock:  ## resolve requirements/*.txt again
 	@scripts/lock
 
 bench-pipelines: environment  ## what a step costs; QUICK=1 takes at most 4 minutes
-	.venv/bin/python bench/pipelines/run.py $(if $(QUICK),--quick)
+	.venv/bin/python -m bench.pipelines.run $(if $(QUICK),--quick)
 
 bench-features: environment  ## features beside Feast and hand-written Polars; QUICK=1 takes at most 4 minutes
-	.venv/bin/python bench/features/run.py $(if $(QUICK),--quick)
+	.venv/bin/python -m bench.features.run $(if $(QUICK),--quick)
 
 bench-tracking: environment  ## metric logging and search beside the stock MLflow server; QUICK=1 takes at most 4 minutes
-	.venv/bin/python bench/tracking/run.py $(if $(QUICK),--quick)
+	.venv/bin/python -m bench.tracking.run $(if $(QUICK),--quick)
 
 clean:  ## remove what can be made again; the records in .gateline/ stay
 	rm -rf .venv .tools build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -70,8 +70,9 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> str
 
 @contextlib.contextmanager
 def serving(command: list[str], ready: str, wanted: bytes, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run a server while the block runs, from when its page holds what is wanted."""
-    variables = os.environ | QUIET | (environment or {})
+    """Run a server while the block runs, from when its page holds what is wanted; programs beside it come first in its PATH."""
+    path = {"PATH": f"{Path(command[0]).parent}:{os.environ['PATH']}"}
+    variables = os.environ | QUIET | path | (environment or {})
     with log.open("wb") as output, subprocess.Popen(
         command, stdout=output, stderr=output, env=variables, start_new_session=True
     ) as process:  # fmt: skip

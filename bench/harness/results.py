@@ -47,8 +47,10 @@ class Benchmark:
         }
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # what it has started ends with the benchmark
 
-    def finish(self, *, quick: bool) -> int:
-        """Write the results, print the claims and return the exit status: 1 when a claim does not hold."""
+    def finish(self, *, quick: bool, keep: bool = True) -> int:
+        """Write the results unless they are a part only, print the claims and return the exit status: 1 when a claim does not hold."""
+        if not keep:
+            return shown(self.claims)
         environment = {**self._environment, "load_after": round(os.getloadavg()[0], 2), "quick": quick}
         content = {"environment": environment, "raw": self.raw, "claims": [one.as_json() for one in self.claims]}
         self._result.parent.mkdir(parents=True, exist_ok=True)
