@@ -30,9 +30,7 @@ class Failed(SystemExit):
     """A measured process ended with an error; left alone, it ends the benchmark with its message."""
 
 
-def measure(
-    python: Path, module: str, *arguments: object, label: str = "", environment: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def measure(python: Path, module: str, *arguments: object, label: str = "", environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Run a module of bench/ with an interpreter and return what it reports.
 
     Args:

@@ -65,7 +65,9 @@ class Servers:
         found: dict[str, list[dict[str, Any]]] = {who: [] for who in counts}
         for _ in range(repeats):
             for who, count in counts.items():
-                found[who].append(measure(self._programs / "python", CLIENT, what, count, label=f"{who} {what}", environment=self.client[who]))
+                found[who].append(
+                    measure(self._programs / "python", CLIENT, what, count, label=f"{who} {what}", environment=self.client[who])
+                )
         return found
 
     def sdk(self, count: int) -> dict[str, Any]:
