@@ -1,7 +1,7 @@
 """Who runs the chain, how, and with what it may be compared.
 
-`in process`: the steps run one after the other in the process of the run. `child processes`: each step runs in a process that is not that of
-the run. Like is compared with like.
+`in process`: the steps run one after the other in the process of the run. `child processes`: each step runs in a process that is not that
+of the run. Like is compared with like.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Kill server, runner, zygote and steps 200 times while runs of eight steps go on; `make bench-fuzz`.
 
-The kills come at random moments, of a random victim; what was found goes to bench/results/pipelines_fuzz.json, and the exit status is 1 when
-anything is wrong afterwards. Another `--kills` or `--seed` is another experiment: it says so in the results.
+The kills come at random moments, of a random victim; what was found goes to bench/results/pipelines_fuzz.json, and the exit status is 1
+when anything is wrong afterwards. Another `--kills` or `--seed` is another experiment: it says so in the results.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Run chains of steps that do nothing and report the seconds of each run.
 
-gateline_chain.py FOLDER inline|process|cached STEPS REPEATS; without a server, as `gateline run` does it in a folder of one's own. The first
-run is for warming (it imports, and fills the cache) and does not count.
+gateline_chain.py FOLDER inline|process|cached STEPS REPEATS; without a server, as `gateline run` does it in a folder of one's own. The
+first run is for warming (it imports, and fills the cache) and does not count.
 
 `seconds` are those from the request to the answer that the run is over; `run_seconds` those from the drawn plan to the end of the run, as
 recorded, and for cached steps from the request.

@@ -1,9 +1,9 @@
 """Measure what a step costs that does nothing, beside Airflow, Prefect and Dagster; `make bench-pipelines`.
 
-Everybody runs the same chain of 20 tasks, each of which needs the one before and adds one. The contenders take turns; each has a process (or
-command) of its own in each round, whose first run does not count; the median of all others counts. Results and claims go to
-bench/results/pipelines.json; the exit status is 1 when a claim does not hold. A peer that cannot be installed or run is in the results with
-the reason, and nothing is claimed about it.
+Everybody runs the same chain of 20 tasks, each of which needs the one before and adds one. The contenders take turns; each has a process
+(or command) of its own in each round, whose first run does not count; the median of all others counts. Results and claims go to
+bench/results/pipelines.json; the exit status is 1 when a claim does not hold. A peer that cannot be installed or run is in the results
+with the reason, and nothing is claimed about it.
 """
 
 from __future__ import annotations

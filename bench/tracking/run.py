@@ -1,8 +1,9 @@
 """Measure metric logging and search beside the stock MLflow server on SQLite, in one run; `make bench-tracking`.
 
-The stock server and MLflow's own client come from an environment of their own. The stock server runs twice: with its default of four workers
-and with one; Gateline's control plane is one process. All run at the same time and are asked in turns, so that the load of the machine falls
-on each; the median of the turns counts. Results and claims go to bench/results/tracking.json; the exit status is 1 when a claim does not hold.
+The stock server and MLflow's own client come from an environment of their own. The stock server runs twice: with its default of four
+workers and with one; Gateline's control plane is one process. All run at the same time and are asked in turns, so that the load of the
+machine falls on each; the median of the turns counts. Results and claims go to bench/results/tracking.json; the exit status is 1 when a
+claim does not hold.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Run the chain as a Dagster job and report the seconds of each run.
 
-dagster_runs.py FOLDER inline|process STEPS REPEATS; runs in Dagster's environment, with its records on SQLite in the folder. `execute_job` is
-what `dagster job execute` and the launcher of `dagster dev` call; here one process calls it again and again, so that imports do not count.
-The first run is for warming and does not count.
+dagster_runs.py FOLDER inline|process STEPS REPEATS; runs in Dagster's environment, with its records on SQLite in the folder.
+`execute_job` is what `dagster job execute` and the launcher of `dagster dev` call; here one process calls it again and again, so that
+imports do not count. The first run is for warming and does not count.
 """
 
 from __future__ import annotations
