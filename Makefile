@@ -1,7 +1,7 @@
 # Gateline. `make demo` shows the loop; `make test` runs every test. Everything is installed inside this folder (.tools/, .venv/).
 # Each recipe is one line of a tool in .venv, so that nothing depends on make.
 .DEFAULT_GOAL := help
-.PHONY: help demo environment test test-fast check format reference lock bench-features bench-pipelines bench-tracking clean
+.PHONY: help demo environment test test-fast check format reference lock bench bench-features bench-fuzz bench-pipelines bench-tracking clean
 .NOTPARALLEL:
 export PYTHON
 
@@ -45,14 +45,19 @@ reference: environment  ## write docs/reference from the code
 lock:  ## resolve requirements/*.txt again
 	@scripts/lock
 
-bench-pipelines: environment  ## what a step costs; QUICK=1 takes at most 4 minutes
-	.venv/bin/python bench/pipelines/run.py $(if $(QUICK),--quick)
+bench-pipelines: environment  ## what a step costs, beside Airflow, Prefect and Dagster; QUICK=1 takes at most 4 minutes
+	.venv/bin/python -m bench.pipelines.run $(if $(QUICK),--quick)
 
 bench-features: environment  ## features beside Feast and hand-written Polars; QUICK=1 takes at most 4 minutes
-	.venv/bin/python bench/features/run.py $(if $(QUICK),--quick)
+	.venv/bin/python -m bench.features.run $(if $(QUICK),--quick)
 
 bench-tracking: environment  ## metric logging and search beside the stock MLflow server; QUICK=1 takes at most 4 minutes
-	.venv/bin/python bench/tracking/run.py $(if $(QUICK),--quick)
+	.venv/bin/python -m bench.tracking.run $(if $(QUICK),--quick)
+
+bench-fuzz: environment  ## 200 random kills over pipeline runs; ARGS="--kills 20 --seed 2" for another number
+	.venv/bin/python -m bench.pipelines.fuzz $(ARGS)
+
+bench: bench-features bench-tracking bench-pipelines bench-fuzz  ## every benchmark; about an hour and a half on two idle cores
 
 clean:  ## remove what can be made again; the records in .gateline/ stay
 	rm -rf .venv .tools build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from data import WEATHER
-
+from bench.features.data import WEATHER
 from gateline.features import Aggregation, EventSource, FeatureSet, LatestView, WindowView
 
 KEYS = ("carrier", "origin", "tailnum")

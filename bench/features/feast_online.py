@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64
-from online_case import ENTITIES, KEYS, NAMES, report, values
+
+from bench.features.online_case import ENTITIES, KEYS, NAMES, report_reads, values
 
 warnings.filterwarnings("ignore")
 folder = Path(sys.argv[1])
@@ -37,7 +38,7 @@ store.materialize(now - timedelta(days=2), now)
 rate = ENTITIES / (time.perf_counter() - started)
 wanted = [f"bench:{name}" for name in NAMES]
 
-report(
+report_reads(
     {"rows_per_second": rate},
     lambda keys: store.get_online_features(features=wanted, entity_rows=[{"k": key} for key in keys]).to_dict(),
     one=500,

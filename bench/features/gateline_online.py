@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-from online_case import ENTITIES, KEYS, NAMES, report, values
 
+from bench.features.online_case import ENTITIES, KEYS, NAMES, report_reads, values
 from gateline.features import EventSource, LatestView, SqliteOnlineStore
 from gateline.features.online.rows import key_text
 from gateline.features.online.views import OnlineView, OnlineViews
@@ -41,7 +41,7 @@ many, many_rate = taken_in("many.db", [f"M{number:06d}" for number in range(10 *
 many.close()
 views = OnlineViews(store)
 text = {key: key_text([key]) for key in KEYS}
-report(
+report_reads(
     {"rows_per_second": rate, "many_rows_per_second": many_rate},
     lambda keys: views.read(view, [text[key] for key in keys], instant),
     one=2_000,

@@ -6,10 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-import data
-import definitions
-from measured import report
-
+from bench.features import data, definitions
+from bench.harness.measured import report
 from gateline.features import compute
 
 
@@ -19,7 +17,7 @@ def main() -> None:
     tables = data.prepared(Path(folder), int(copies))
     begin = time.perf_counter()
     found = compute(getattr(definitions, name), tables)
-    report(time.perf_counter() - begin)
+    report(seconds=time.perf_counter() - begin)
     found.sort("flight_id").write_parquet(result)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -13,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-from online_case import KEYS, NAMES, values
 
+from bench.features.online_case import KEYS, NAMES, values
+from bench.harness.measured import report
 from gateline.features import EventSource, FeatureSet, LatestView
 from gateline.sdk.client import Client
 from gateline.sdk.data import register_dataset
@@ -86,4 +86,4 @@ os.environ["GATELINE_MLFLOW"] = "false"
 prepared()
 with Client(home=home) as local:
     result = both("process", local)
-print(json.dumps(result | served(lambda client: both("http", client))))
+report(**result, **served(lambda client: both("http", client)))

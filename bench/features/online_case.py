@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from bench.harness.measured import report
 
 ENTITIES = 10_000
 FEATURES = 20
@@ -35,6 +36,6 @@ def timed(read: Callable[[Sequence[str]], object], entities: int, repeats: int) 
     return statistics.median(found)
 
 
-def report(rates: dict[str, float], read: Callable[[Sequence[str]], object], *, one: int, hundred: int) -> None:
+def report_reads(rates: dict[str, float], read: Callable[[Sequence[str]], object], *, one: int, hundred: int) -> None:
     """Measure and print what the benchmark reads, beside the rates of materialisation."""
-    print(json.dumps({**rates, "one_us_p50": timed(read, 1, one), "hundred_us_p50": timed(read, 100, hundred)}))
+    report(**rates, one_us_p50=timed(read, 1, one), hundred_us_p50=timed(read, 100, hundred))

@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-import data
 import polars as pl
-from measured import report
+
+from bench.features import data
+from bench.harness.measured import report
 
 KEYS = ("carrier", "origin", "tailnum")
 WINDOWS = {"1h": "1h", "1d": "24h", "7d": "168h"}  # as Gateline names them, and as Polars measures them
@@ -55,7 +56,7 @@ def main() -> None:
     begin = time.perf_counter()
     query = {"lookup": lookup, "windows": windows}[name]
     found = query(pl.scan_parquet(tables["flights"]), pl.scan_parquet(tables["weather"])).collect()
-    report(time.perf_counter() - begin)
+    report(seconds=time.perf_counter() - begin)
     found.sort("flight_id").write_parquet(result)
 
 

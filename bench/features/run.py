@@ -6,53 +6,29 @@ claims go to bench/results/features.json; the exit status is 1 when a claim does
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import shutil
-import statistics
-import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import data
 import polars as pl
 
+from bench.features import data
+from bench.harness.claims import Claim, at_least, at_most, exactly, median
+from bench.harness.environments import ROOT, locked_version, peer
+from bench.harness.processes import OURS, emptied, measure
+from bench.harness.results import Benchmark, arguments
 from gateline.data import frame_digest
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Found = tuple[dict[str, Any], list[Claim]]
 BUILD = ROOT / "build" / "bench" / "features"
-RESULT = ROOT / "bench" / "results" / "features.json"
 LARGE_COPIES = 30
 SPARK_COPIES = 10
 TOLERANCE = 1e-9
-
-
-def measure(python: Path | str, script: str, *arguments: str | Path) -> dict[str, float]:
-    """Run a script in a process of its own and return what it reports: `seconds` and `peak_mib`."""
-    command = [str(python), str(HERE / script), *map(str, arguments)]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    print(f"  {script} {' '.join(str(one) for one in arguments[:2] if not isinstance(one, Path))}: {found}", flush=True)
-    return found
-
-
-def feast_environment() -> Path:
-    """Return the interpreter of Feast's environment, made from its lock file when it is not there."""
-    folder, locked = BUILD / "feast-environment", ROOT / "requirements" / "feast.txt"
-    stamp = folder / "locked"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != locked.read_text(encoding="utf-8"):
-        subprocess.run([ROOT / "scripts" / "bootstrap"], check=True)
-        uv = str(ROOT / ".tools" / "uv")
-        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([uv, "pip", "sync", "-q", "--require-hashes", "--python", str(folder / "bin" / "python"), str(locked)], check=True)
-        shutil.copy(locked, stamp)
-    return folder / "bin" / "python"
 
 
 def turns(name: str, copies: int, repeats: int) -> dict[str, list[dict[str, float]]]:
@@ -61,13 +37,8 @@ def turns(name: str, copies: int, repeats: int) -> dict[str, list[dict[str, floa
     found: dict[str, list[dict[str, float]]] = {"gateline": [], "polars": []}
     for _ in range(repeats):
         for who, measured in found.items():
-            measured.append(measure(sys.executable, f"{who}_query.py", name, str(copies), BUILD, BUILD / f"{who}_{name}.parquet"))
+            measured.append(measure(OURS, f"bench.features.{who}_query", name, str(copies), BUILD, BUILD / f"{who}_{name}.parquet"))
     return found
-
-
-def median(measured: list[dict[str, float]], what: str = "seconds") -> float:
-    """Return the median of one number."""
-    return statistics.median(one[what] for one in measured)
 
 
 def differing(one: Path, other: Path, columns: list[str]) -> int:
@@ -83,29 +54,23 @@ def differing(one: Path, other: Path, columns: list[str]) -> int:
     return joined.select(different.sum()).collect(engine="streaming").item()
 
 
-def claim(name: str, what: str, value: float, unit: str, sense: str, goal: float) -> dict[str, object]:
-    """Return a claim with whether it holds."""
-    holds = {">=": value >= goal, "<=": value <= goal, "=": value == goal}[sense]
-    return {"id": name, "what": what, "value": round(value, 3), "unit": unit, "sense": sense, "goal": goal, "holds": holds}
-
-
-def against_feast(repeats: int) -> tuple[dict[str, object], list[dict[str, object]]]:
+def against_feast(repeats: int) -> Found:
     """Measure the lookup of 336,776 flights against hourly weather beside Feast's DuckDB store."""
-    python, tables = feast_environment(), data.prepared(BUILD, 1)
+    python, tables = peer("feast") / "python", data.prepared(BUILD, 1)
     scratch = BUILD / "feast-repository"
     shutil.rmtree(scratch, ignore_errors=True)
-    feast = measure(python, "feast_lookup.py", tables["flights"], tables["weather"], scratch, BUILD / "feast_lookup.parquet")
+    feast = measure(python, "bench.features.feast_lookup", tables["flights"], tables["weather"], scratch, BUILD / "feast_lookup.parquet")
     measured = turns("lookup", 1, repeats)
     ours = median(measured["gateline"])
     different = differing(BUILD / "gateline_lookup.parquet", BUILD / "feast_lookup.parquet", list(data.WEATHER))
     what = "Point-in-time lookup of 336,776 flights against hourly weather: how many times faster than Feast's DuckDB store."
     return {"feast": feast, **measured}, [
-        claim("pit_vs_feast", what, feast["seconds"] / ours, "x", ">=", 50),
-        claim("pit_vs_feast_differing", "Rows whose six values differ from Feast's.", different, "rows", "=", 0),
+        at_least("pit_vs_feast", what, feast["seconds"] / ours, "x", 50),
+        exactly("pit_vs_feast_differing", "Rows whose six values differ from Feast's.", different, "rows", 0),
     ]
 
 
-def against_polars(copies: int, repeats: int) -> tuple[dict[str, object], list[dict[str, object]]]:
+def against_polars(copies: int, repeats: int) -> Found:
     """Measure lookup and 18 windows beside the hand-written Polars query."""
     measured = turns("windows", copies, repeats)
     results = [BUILD / f"{who}_windows.parquet" for who in ("gateline", "polars")]
@@ -113,107 +78,73 @@ def against_polars(copies: int, repeats: int) -> tuple[dict[str, object], list[d
     size, rows = ("large", 336_776 * copies) if copies > 1 else ("small", 336_776)
     ratio = median(measured["gateline"]) / median(measured["polars"])
     claims = [
-        claim(f"windows_{size}_vs_polars", f"Lookup and 18 windows over {rows:,} rows: time in multiples of hand-written Polars.",
-              ratio, "x", "<=", 1.5),
-        claim(f"windows_{size}_differing", f"Rows of {rows:,} whose {len(columns)} values differ from hand-written Polars.",
-              differing(*results, columns), "rows", "=", 0),
+        at_most(f"windows_{size}_vs_polars", f"Lookup and 18 windows over {rows:,} rows: time in multiples of hand-written Polars.",
+              ratio, "x", 1.5),
+        exactly(f"windows_{size}_differing", f"Rows of {rows:,} whose {len(columns)} values differ from hand-written Polars.",
+              differing(*results, columns), "rows", 0),
     ]  # fmt: skip
     if copies > 1:
         peak = max(one["peak_mib"] for one in measured["gateline"]) / 1024
-        claims.append(claim("windows_large_peak", f"Peak memory of lookup and 18 windows over {rows:,} rows.", peak, "GiB", "<=", 5))
+        claims.append(at_most("windows_large_peak", f"Peak memory of lookup and 18 windows over {rows:,} rows.", peak, "GiB", 5))
     return measured, claims
 
 
-def online(repeats: int) -> tuple[dict[str, object], list[dict[str, object]]]:
+def online(repeats: int) -> Found:
     """Measure reads and materialisation of 10,000 entities with 20 features beside Feast's SQLite store, in turns.
 
     Beside them, without a claim: the same read through the service in process, and through HTTP from `gateline up`.
     """
-    interpreters = {"gateline": sys.executable, "feast": feast_environment()}
+    interpreters = {"gateline": OURS, "feast": peer("feast") / "python"}
     found: dict[str, list[dict[str, float]]] = {who: [] for who in interpreters}
     for _ in range(repeats):
         for who, python in interpreters.items():
-            found[who].append(measure(python, f"{who}_online.py", _emptied(f"{who}-online")))
+            found[who].append(measure(python, f"bench.features.{who}_online", emptied(BUILD / f"{who}-online")))
     ours, theirs = ({what: median(found[who], what) for what in found[who][0]} for who in ("gateline", "feast"))
-    found["service"] = [measure(sys.executable, "gateline_read.py", _emptied("gateline-read"))]
+    found["service"] = [measure(OURS, "bench.features.gateline_read", emptied(BUILD / "gateline-read"))]
     what = "Online read of {}, 20 features, in process, {}."
     return found, [
-        claim("online_one_us", what.format("one entity", "median time"), ours["one_us_p50"], "us", "<=", 15),
-        claim("online_one_vs_feast", what.format("one entity", "times faster than Feast on SQLite"),
-              theirs["one_us_p50"] / ours["one_us_p50"], "x", ">=", 15),
-        claim("online_hundred_vs_feast", what.format("100 entities", "times faster than Feast on SQLite"),
-              theirs["hundred_us_p50"] / ours["hundred_us_p50"], "x", ">=", 40),
-        claim("materialise", "Rows of 20 features materialised into SQLite, durably.", ours["rows_per_second"], "rows/s", ">=", 100_000),
-        claim("materialise_many", "The same, of 100,000 entities.", ours["many_rows_per_second"], "rows/s", ">=", 100_000),
+        at_most("online_one_us", what.format("one entity", "median time"), ours["one_us_p50"], "us", 15),
+        at_least("online_one_vs_feast", what.format("one entity", "times faster than Feast on SQLite"),
+              theirs["one_us_p50"] / ours["one_us_p50"], "x", 15),
+        at_least("online_hundred_vs_feast", what.format("100 entities", "times faster than Feast on SQLite"),
+              theirs["hundred_us_p50"] / ours["hundred_us_p50"], "x", 40),
+        at_least("materialise", "Rows of 20 features materialised into SQLite, durably.", ours["rows_per_second"], "rows/s", 100_000),
+        at_least("materialise_many", "The same, of 100,000 entities.", ours["many_rows_per_second"], "rows/s", 100_000),
     ]  # fmt: skip
 
 
-def _emptied(name: str) -> Path:
-    """Return an empty folder."""
-    folder = BUILD / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def against_spark() -> tuple[dict[str, object], list[dict[str, object]]]:
+def against_spark() -> Found:
     """Compute lookup and 18 windows over 3,367,760 rows with Spark and with Polars: the logical digests must be one."""
     data.prepared(BUILD, SPARK_COPIES)
     results = {"spark": BUILD / "spark_windows", "gateline": BUILD / "gateline_windows.parquet"}
     shutil.rmtree(results["spark"], ignore_errors=True)
-    found = {who: measure(sys.executable, f"{who}_query.py", "windows", str(SPARK_COPIES), BUILD, path) for who, path in results.items()}
+    found = {who: measure(OURS, f"bench.features.{who}_query", "windows", str(SPARK_COPIES), BUILD, path) for who, path in results.items()}
     files = {"spark": sorted(results["spark"].glob("part-*.parquet")), "gateline": [results["gateline"]]}
     digests = {who: frame_digest(pl.read_parquet(paths)) for who, paths in files.items()}
     what = f"Logical digests of lookup and 18 windows over {336_776 * SPARK_COPIES:,} rows, from Spark and from Polars."
-    return {**found, "digests": digests}, [claim("spark_digests", what, len(set(digests.values())), "digests", "=", 1)]
-
-
-def environment() -> dict[str, object]:
-    """Return what the numbers depend on."""
-    packages = {name: version(name) for name in ("polars", "numpy", "pyspark")}
-    return {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "feast": "0.67.0", **packages}
+    return {**found, "digests": digests}, [exactly("spark_digests", what, len(set(digests.values())), "digests", 1)]
 
 
 def main() -> int:
     """Run the benchmark, write the results and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="leave the 10.1M rows and Spark out; at most 4 minutes")
+    parser = arguments(__doc__, "without the 10.1M rows and Spark")
     parser.add_argument("--online", action="store_true", help="measure the online store only, and leave the results file as it is")
     options = parser.parse_args()
-    quick = options.quick
-    BUILD.mkdir(parents=True, exist_ok=True)
-    if options.online:
-        return shown(online(1 if quick else 3)[1])
-    raw: dict[str, object] = {}
-    claims: list[dict[str, object]] = []
-    surroundings = environment()
-    raw["lookup"], found = against_feast(3 if quick else 5)
-    claims += found
-    raw["windows_small"], found = against_polars(1, 3 if quick else 5)
-    claims += found
-    raw["online"], found = online(1 if quick else 3)
-    claims += found
-    if not quick:
-        raw["windows_large"], found = against_polars(LARGE_COPIES, 1)
-        claims += found
-        raw["spark"], found = against_spark()
-        claims += found
-        small, large = (median(raw[f"windows_{size}"]["gateline"]) for size in ("small", "large"))
+    quick, packages = options.quick, {name: version(name) for name in ("polars", "numpy", "pyspark")}
+    bench = Benchmark("features", feast=locked_version("feast", "feast"), **packages)
+    parts: dict[str, Callable[[], Found]] = {"online": lambda: online(1 if quick else 3)}
+    if not options.online:
+        parts = {"lookup": lambda: against_feast(3 if quick else 5), "windows_small": lambda: against_polars(1, 3 if quick else 5), **parts}
+        if not quick:
+            parts |= {"windows_large": lambda: against_polars(LARGE_COPIES, 1), "spark": against_spark}
+    for name, part in parts.items():
+        bench.raw[name], claims = part()
+        bench.claims += claims
+    if "windows_large" in bench.raw:
+        small, large = (median(bench.raw[f"windows_{size}"]["gateline"]) for size in ("small", "large"))
         what = f"Time for each of {LARGE_COPIES} times the rows, in multiples of that for each of 336,776."
-        claims.append(claim("windows_linear", what, large / LARGE_COPIES / small, "x", "<=", 1.5))
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    content = {"environment": {**surroundings, "quick": quick}, "raw": raw, "claims": claims}
-    RESULT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return shown(claims)
-
-
-def shown(claims: list[dict[str, object]]) -> int:
-    """Print the claims and return the exit status."""
-    for one in claims:
-        print(
-            f"{'holds' if one['holds'] else 'FAILS'}  {one['id']:28} {one['value']:>12,} {one['unit']:5} goal {one['sense']} {one['goal']}"
-        )
-    return 0 if all(one["holds"] for one in claims) else 1
+        bench.claims.append(at_most("windows_linear", what, large / LARGE_COPIES / small, "x", 1.5))
+    return bench.finish(quick=quick, keep=not options.online)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 import time
 from pathlib import Path
 
-import data
-import definitions
-
+from bench.features import data, definitions
+from bench.harness.measured import report
 from gateline.adapters.spark import spark_session, write_on_spark
 
 
@@ -25,7 +23,7 @@ def main() -> None:
     seconds = time.perf_counter() - begin
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()
     peaks = [re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{child}/status").read_text(encoding="utf-8")) for child in children]
-    print(json.dumps({"seconds": seconds, "peak_mib": max(round(int(found[1]) / 1024, 1) for found in peaks if found)}))
+    report(seconds=seconds, peak_mib=max(round(int(found[1]) / 1024, 1) for found in peaks if found))
     session.stop()
 
 

@@ -1,82 +1,94 @@
-"""Measure what a step costs that does nothing; `make bench-pipelines`.
+"""Measure what a step costs that does nothing, beside Airflow, Prefect and Dagster; `make bench-pipelines`.
 
-Results and claims go to bench/results/pipelines.json; the exit status is 1 when a claim does not hold.
-
-A contender is a function that takes the number of steps and of repeats and returns the seconds of each run; peers are added to CONTENDERS.
+Everybody runs the same chain of 20 tasks, each of which needs the one before and adds one. The contenders take turns; each has a process
+(or command) of its own in each round, whose first run does not count; the median of all others counts. Results and claims go to
+bench/results/pipelines.json; the exit status is 1 when a claim does not hold. A peer that cannot be installed or run is in the results
+with the reason, and nothing is claimed about it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from bench.harness.claims import Claim, at_least, at_most
+from bench.harness.results import Benchmark, arguments
+from bench.pipelines.contenders import CONTENDERS
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-BUILD = ROOT / "build" / "bench" / "pipelines"
-RESULT = ROOT / "bench" / "results" / "pipelines.json"
 STEPS = 20
+REPEATS = {"gateline": 5}  # in each round; one for the peers
+
+# ours, theirs, goal, what is compared: from the drawn plan to the end of the run, or from the call to its return
+COMPARED = (
+    ("inline", "airflow_dags_test", 20, "run_seconds", "`airflow dags test` (both in process; first task to end of run)"),
+    ("inline", "prefect_inline", 5, "seconds", "Prefect (both in process; call to return)"),
+    ("inline", "dagster_inline", 5, "seconds", "Dagster's in_process_executor (both in process; call to return)"),
+    ("process", "prefect_process", 5, "seconds", "Prefect's ProcessPoolTaskRunner (both with child processes; call to return)"),
+    ("process", "dagster_process", 5, "seconds", "Dagster's multiprocess_executor (both a child process for each step; call to return)"),
+)
 
 
-def gateline(mode: str) -> Callable[[int, int], list[float]]:
-    """Return a contender: Gateline with steps inline, in child processes, or all from the cache."""
-
-    def measured(steps: int, repeats: int) -> list[float]:
-        command = [sys.executable, str(HERE / "gateline_chain.py"), str(BUILD / mode), mode, str(steps), str(repeats)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
-        found: list[float] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
-        return found
-
-    return measured
+def rounds(bench: Benchmark, count: int, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """Return the measurements of each contender, which take turns; one that is missing is not asked again."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(count):
+        for one in CONTENDERS:
+            before = found.setdefault(one.name, [])
+            if (one.slow and quick) or any("missing" in measured for measured in before):
+                continue
+            before.append(one.measure(bench.build, STEPS, REPEATS.get(one.name.split("_")[0], 1)))
+    return {name: measured for name, measured in found.items() if measured}
 
 
-CONTENDERS = {f"gateline_{mode}": gateline(mode) for mode in ("inline", "process", "cached")}
+def median(measured: list[dict[str, Any]], what: str) -> float | None:
+    """Return the median seconds of all runs of a contender, or None when it was not measured whole."""
+    if any("missing" in one for one in measured) or not measured:
+        return None
+    return statistics.median(seconds for one in measured for seconds in one.get(what, one["seconds"]))
 
 
-def claim(name: str, what: str, value: float, unit: str, goal: float) -> dict[str, object]:
-    """Return a claim that a value is at most its goal."""
-    return {"id": name, "what": what, "value": round(value, 3), "unit": unit, "sense": "<=", "goal": goal, "holds": value <= goal}
+def alone(found: dict[str, list[dict[str, Any]]]) -> list[Claim]:
+    """Return what is claimed about Gateline by itself."""
+    inline, process, cached = (
+        statistics.median(seconds for one in found[f"gateline_{mode}"] for seconds in one["run_seconds"])
+        for mode in ("inline", "process", "cached")
+    )
+    return [
+        at_most("step_inline", "Overhead of a step in the runner's own process.", inline / STEPS * 1e3, "ms", 5),
+        at_most("step_process", "Overhead of a step with its child process.", process / STEPS * 1e3, "ms", 150),
+        at_most("cached_run", f"A run of {STEPS} steps that were all computed before, from request to end.", cached, "s", 1),
+    ]
+
+
+def beside(found: dict[str, list[dict[str, Any]]]) -> list[Claim]:
+    """Return what is claimed beside each peer that was measured."""
+    claims = []
+    for ours, theirs, goal, what, words in COMPARED:
+        one, other = median(found[f"gateline_{ours}"], what), median(found.get(theirs, []), what)
+        if one and other:
+            text = f"Overhead per task of a chain of {STEPS}: times less than {words}."
+            claims.append(at_least(f"{ours}_vs_{theirs}", text, other / one, "x", goal))
+    return claims
+
+
+def ratios(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Return every peer in multiples of every way of ours, like with like or not, for whoever wants another comparison."""
+    medians = {name: median(measured, "seconds") for name, measured in found.items()}
+    ours = {name: value for name, value in medians.items() if value and name.startswith("gateline") and name != "gateline_cached"}
+    theirs = {name: value for name, value in medians.items() if value and not name.startswith("gateline")}
+    return {name: {other: round(seconds / value, 2) for other, seconds in theirs.items()} for name, value in ours.items()}
 
 
 def main() -> int:
     """Run the benchmark, write the results and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer repeats; at most 4 minutes")
-    repeats = 4 if parser.parse_args().quick else 10
-    BUILD.mkdir(parents=True, exist_ok=True)
-    raw: dict[str, object] = {}
-    medians: dict[str, float] = {}
-    for name, contender in CONTENDERS.items():
-        before = os.getloadavg()[0]
-        seconds = contender(STEPS, repeats)
-        medians[name] = statistics.median(seconds)
-        raw[name] = {"seconds": seconds, "steps": STEPS, "load": before}
-        print(f"  {name}: {medians[name] / STEPS * 1e3:.1f} ms for each step, load {before:.1f}", flush=True)
-    per_step = {name: seconds / STEPS * 1e3 for name, seconds in medians.items()}
-    claims = [
-        claim("step_inline", "Overhead of a step in the runner's own process.", per_step["gateline_inline"], "ms", 5),
-        claim("step_process", "Overhead of a step with its child process.", per_step["gateline_process"], "ms", 150),
-        claim(
-            "cached_run", f"A run of {STEPS} steps that were all computed before, from request to end.", medians["gateline_cached"], "s", 1
-        ),
-    ]
-    surroundings = {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"environment": surroundings, "raw": raw, "claims": claims}, indent=2) + "\n", encoding="utf-8")
-    for one in claims:
-        print(f"{'holds' if one['holds'] else 'FAILS'}  {one['id']:16} {one['value']:>10} {one['unit']:3} goal <= {one['goal']}")
-    return 0 if all(one["holds"] for one in claims) else 1
+    quick = arguments(__doc__, "one round, without the peers' child processes").parse_args().quick
+    bench = Benchmark("pipelines", **{one.package: one.version for one in CONTENDERS if one.environment})
+    found = rounds(bench, 1 if quick else 3, quick=quick)
+    per_task = {name: round(value / STEPS * 1e3, 2) for name, measured in found.items() if (value := median(measured, "seconds"))}
+    bench.raw = {**found, "per_task_ms_call_to_return": per_task, "peers_in_multiples_of_gateline": ratios(found)}
+    bench.claims = alone(found) + beside(found)
+    return bench.finish(quick=quick)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What Gateline's SDK measures against the server at GATELINE_URL: seconds from the first value to the end of the run, all of them logged.
 
-Usage: sdk_client.py COUNT
+Usage: python -m bench.tracking.sdk_client COUNT
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
-from measured import report
-
+from bench.harness.measured import report
 from gateline.sdk.client import Client
 from gateline.sdk.tracking import tracked_run
 
@@ -26,7 +25,7 @@ def main(count: int) -> None:
         points = client.post(f"/runs/{run.run_id}/freeze")["metric_points"]
     if points != count:
         raise SystemExit(f"The server has {points} of {count} values.")
-    report({"count": count, "seconds": seconds, "per_second": count / seconds})
+    report(count=count, seconds=seconds, per_second=count / seconds)
 
 
 if __name__ == "__main__":

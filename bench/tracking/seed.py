@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import sys
 import time
 from pathlib import Path
 
@@ -39,7 +38,3 @@ def seed(database: Path, runs: int) -> None:
 
 def _texts(prefix: str, count: int, run_id: str, rng: random.Random) -> list[tuple[str, str, str]]:
     return [(f"{prefix}{one}", str(rng.randrange(100)), run_id) for one in range(count)]
-
-
-if __name__ == "__main__":
-    seed(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,6 +1,6 @@
 """What MLflow's own client measures against the server that MLFLOW_TRACKING_URI names; runs in the peer's environment.
 
-Usage: stock_client.py log COUNT | batch COUNT | search COUNT
+Usage: python -m bench.tracking.stock_client log COUNT | batch COUNT | search COUNT
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import sys
 import time
 
 import mlflow
-from measured import report
 from mlflow.entities import Metric
+
+from bench.harness.measured import report
 
 
 def log(count: int) -> dict[str, float]:
@@ -55,4 +56,4 @@ def search(count: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    report({"log": log, "batch": batch, "search": search}[sys.argv[1]](int(sys.argv[2])))
+    report(**{"log": log, "batch": batch, "search": search}[sys.argv[1]](int(sys.argv[2])))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STEPS = 8
+OPEN_RUNS = 8
+WORK_SECONDS_MAX = 30.0
+AT_WORK_SECONDS_MAX = 0.6
 _SETTINGS = '[project]\nname = "fuzz"\n[pipelines]\nchain = "flows:chain"\n'
 _FLOWS = '''
 import time
@@ -134,11 +137,17 @@ class Arena:
             return 0
 
     def kill_one(self) -> None:
-        """Kill one of the processes, and start server or runner again when it was one of them."""
-        who = str(self._random.choice(["server", "runner", "runner", "zygote", "step"]))
-        zygotes = children(self.runner.pid)
-        steps = [step for zygote in zygotes for step in children(zygote)]
-        victims = {"server": [self.server.pid], "runner": [self.runner.pid], "zygote": zygotes, "step": steps}[who]
+        """Kill one of the processes, and start server or runner again when it was one of them.
+
+        Most wait until a step runs, and then a little, so that kills meet work at any point of it and not only starts; some of those of
+        server and runner come when they come.
+        """
+        who = str(self._random.choice(["server", "runner", "zygote", "step"]))
+        if who in {"zygote", "step"} or self._random.random() < 0.75:
+            self._steps()
+            time.sleep(float(self._random.uniform(0.0, AT_WORK_SECONDS_MAX)))
+        steps = self._steps() if who == "step" else []
+        victims = {"server": [self.server.pid], "runner": [self.runner.pid], "zygote": children(self.runner.pid), "step": steps}[who]
         if not victims:
             who, victims = "runner", [self.runner.pid]
         with contextlib.suppress(ProcessLookupError):
@@ -150,6 +159,16 @@ class Arena:
         elif who == "runner":
             _reap(self.runner)
             self.runner = self._work()
+
+    def _steps(self) -> list[int]:
+        """Return the processes of steps as soon as there are any, at most 30 seconds from now."""
+        waited = time.monotonic()
+        while time.monotonic() - waited < WORK_SECONDS_MAX:
+            if found := [step for zygote in children(self.runner.pid) for step in children(zygote)]:
+                return found
+            self.tend()
+            time.sleep(0.005)
+        return []
 
     def pause(self, seconds_max: float) -> None:
         """Wait for a random time."""
@@ -212,9 +231,9 @@ def fuzz(
     begun = time.monotonic()
     try:
         for done in range(kills):
-            while sum(1 for run_id in list(asked.values())[-6:] if not arena.run(run_id)["over"]) < 3:
-                asked[len(asked)] = arena.ask(len(asked))
             arena.pause(pause_seconds_max)
+            while sum(1 for run_id in list(asked.values())[-OPEN_RUNS:] if not arena.run(run_id)["over"]) < OPEN_RUNS // 2:
+                asked[len(asked)] = arena.ask(len(asked))
             arena.kill_one()
             log(f"kill {done + 1} of {kills} after {time.monotonic() - begun:.0f} s, {len(asked)} runs: {arena.kills}")
         while any(not arena.run(run_id)["over"] for run_id in asked.values()) and time.monotonic() - begun < deadline_seconds:

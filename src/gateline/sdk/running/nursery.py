@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -72,7 +73,7 @@ class Nursery:
 
         Raises:
             StepFailed: the project's modules cannot be imported.
-            Unavailable: no process can be started.
+            Unavailable: no process can be started, or the one that imports the modules was killed.
         """
         with self._lock:
             return self._ready().start(job)
@@ -100,6 +101,8 @@ class Nursery:
             except OSError as error:
                 raise Unavailable(f"No process can be started for steps: {error}.", next_step="Has the machine any left?") from error
         failure, self._zygote.tried = self._zygote.failure, True
+        if self._zygote.killed:
+            raise Unavailable("The process that imports the project's modules was killed.", next_step="Is there memory left?")
         if failure:
             raise StepFailed(f"The modules of project '{self._project.name}' cannot be imported: {failure}", next_step="Correct them.")
         return self._zygote
@@ -132,6 +135,7 @@ class _Running:
         except queue.Empty:
             hello = {"failure": f"importing them took more than {_START_SECONDS_MAX:.0f} s"}
         self.failure: str = hello.get("failure", "")
+        self.killed: bool = hello.get("killed", False)
         self._files: dict[str, list[int]] = hello.get("files", {})
 
     def fits(self) -> bool:
@@ -174,9 +178,11 @@ class _Running:
 
     def _read(self) -> None:
         """Take what it says until it is gone."""
+        said_hello = False
         while message := self._receive():
             known = json.loads(message)
             if "ready" in known:
+                said_hello = True
                 self._hello.put(known)
                 continue
             child = self._children[known["id"]]
@@ -189,7 +195,9 @@ class _Running:
                 child.ended.set()
                 if self._retired and not self._children:
                     break
-        self._hello.put({"failure": "the process that loads them ended"})
+        if not said_hello:
+            killed = self._process.wait() == -signal.SIGKILL  # by the kernel or by somebody: no fault of the modules
+            self._hello.put({"failure": "the process that loads them ended", "killed": killed})
         for child in list(self._children.values()):
             child.started.set()
             child.ended.set()
