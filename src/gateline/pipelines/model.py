@@ -119,6 +119,7 @@ class StepAttempt:
         cpu_seconds: Processor time of its process and the processes below it.
         peak_memory_bytes: The most resident memory of all of them together.
         log_sha256: What it wrote, in the object store; empty when it wrote nothing.
+        job: URL of the job that it was sent as, such as one of Ray; or empty.
     """
 
     run_id: str
@@ -134,6 +135,7 @@ class StepAttempt:
     cpu_seconds: float | None
     peak_memory_bytes: int | None
     log_sha256: str
+    job: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""

@@ -93,7 +93,7 @@ class StepRunRow(Row):
 
 
 class AttemptRow(Row):
-    """One runner's try at one step."""
+    """One runner's try at one step. Its job, when it has one: url, principal, hash of its ticket, id of its token."""
 
     __tablename__ = "step_attempt"
     __table_args__ = (Index("step_attempt_open", "ended_at", "lease_until"),)
@@ -111,6 +111,7 @@ class AttemptRow(Row):
     cpu_seconds: Mapped[float | None] = mapped_column(Double, default=None)
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger, default=None)
     log_sha256: Mapped[str] = mapped_column(Text, default="")
+    job: Mapped[dict[str, Any]] = mapped_column(default_factory=dict, server_default="{}")
 
 
 class OutputRow(Row):
@@ -148,6 +149,7 @@ def to_attempt(row: AttemptRow) -> StepAttempt:
         run_id=row.run_id, node=row.node, index=row.index, attempt=row.attempt, runner=row.runner, lease_until=row.lease_until,
         started_at=row.started_at, ended_at=row.ended_at, outcome=Outcome(row.outcome) if row.outcome else None, detail=row.detail,
         cpu_seconds=row.cpu_seconds, peak_memory_bytes=row.peak_memory_bytes, log_sha256=row.log_sha256,
+        job=row.job.get("url", ""),
     )  # fmt: skip
 
 

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from gateline.pipelines.model import Artifact, Outcome, PipelineRun
 
 
+FAR = "ray"
+"""The executor whose steps run elsewhere: processors of the runner's machine do not count."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     """Who asks for work, and what it can do.
@@ -39,6 +43,7 @@ class StepClaim:
         arguments: Name to `{"value": …}`, `{"artifact": …}`, or `{"list": […]}` and `{"fields": {…}}` of these.
         code: Digest of the step's code when the run was drawn; other code must not be run under this claim.
         lease_seconds: How long the runner may stay silent.
+        job: URL of the job that an earlier attempt was sent as, which may still be under way; or empty.
     """
 
     run_id: str
@@ -51,6 +56,7 @@ class StepClaim:
     key: str
     code: str
     lease_seconds: float
+    job: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""

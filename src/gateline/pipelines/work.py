@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
 
+from gateline.access import revoke
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.pipelines import queue, store
@@ -17,7 +18,7 @@ from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
 from gateline.pipelines.settling import Settling, close_run
 from gateline.pipelines.store import AttemptRow, OutputRow, PipelineRunRow, PlanRow, StepRunRow
-from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work
+from gateline.pipelines.tasks import FAR, Held, Report, Runner, StepClaim, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +129,7 @@ class Desk:
             step = tx.session.get(StepRunRow, (held.run_id, held.node, held.index))
             attempt = tx.session.get(AttemptRow, (held.run_id, held.node, held.index, held.attempt))
             if step is None or attempt is None or attempt.runner != runner or (attempt.ended_at and attempt.outcome != report.outcome):
-                raise _lost(held, runner, attempt)
+                raise lost_step(held, runner, attempt)
             if attempt.ended_at is None:
                 self._end(tx, run, step, attempt, report)
                 unknown = self._go_on(tx, run, step)
@@ -203,9 +204,9 @@ class Desk:
             step = tx.session.get(StepRunRow, place, with_for_update=True)
             if step is None or step.state != StepState.READY or run.state != RunState.RUNNING or run.cancelled_at is not None:
                 continue
-            if self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
+            if step.executor != FAR and self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
                 continue
-            return Work(step=self._hand_out(tx, run, step, runner.name))
+            return Work(step=self.claim_of(tx, run, step, self.begin(tx, run, step, runner.name)))
         for run_id in queue.undrawn(tx.session, runner, tx.now):
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED and not is_held(run.lease_until, tx.now):
@@ -215,19 +216,27 @@ class Desk:
                 return Work(draw=store.to_run(run))
         return Work()
 
-    def _hand_out(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: str) -> StepClaim:
-        drawn = self.settling.drawn(tx.session, run.id)
-        node = drawn.nodes[step.node]
+    def begin(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: str) -> AttemptRow:
+        """Begin an attempt at a step that is ready. One that follows a lost one has the job of that."""
         step.state, step.attempts, step.started_at = StepState.RUNNING, step.attempts + 1, step.started_at or tx.now
         attempt = AttemptRow(
             run_id=run.id, node=step.node, index=step.index, attempt=step.attempts, runner=runner,
             lease_until=tx.now + LEASE_SECONDS * SECOND, started_at=tx.now,
         )  # fmt: skip
+        if step.executor == FAR and step.attempts > 1:
+            before = tx.session.get_one(AttemptRow, (run.id, step.node, step.index, step.attempts - 1))
+            attempt.job = {**before.job, "token": ""} if before.job and before.outcome == Outcome.LOST else {}
         tx.session.add(attempt)
+        return attempt
+
+    def claim_of(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, attempt: AttemptRow) -> StepClaim:
+        """Return what a runner needs to know to execute an attempt."""
+        drawn = self.settling.drawn(tx.session, run.id)
+        node = drawn.nodes[step.node]
         return StepClaim(
-            run_id=run.id, pipeline=run.pipeline, parameters=run.parameters, node=node.as_dict(), index=step.index, attempt=step.attempts,
+            run_id=run.id, pipeline=run.pipeline, parameters=run.parameters, node=node.as_dict(), index=step.index, attempt=attempt.attempt,
             arguments=self.settling.arguments(tx.session, step, node), key=step.key, code=drawn.codes.get(step.node, ""),
-            lease_seconds=LEASE_SECONDS,
+            lease_seconds=LEASE_SECONDS, job=attempt.job.get("url", ""),
         )  # fmt: skip
 
     def _renew(self, runner: str, due: Sequence[Held], drawing: str) -> None:
@@ -252,6 +261,9 @@ class Desk:
             attempt.log_sha256 = report.log_sha256 or self._kept_output(tx.session, attempt)
             tx.session.execute(delete(OutputRow).where(*store.same_attempt(OutputRow, attempt)))
         facts: dict[str, Any] = {"attempt": attempt.attempt, "index": step.index}
+        if attempt.job:
+            facts["job"] = attempt.job["url"]
+            revoke(tx, attempt.job["token"])
         if report.outcome is Outcome.SUCCEEDED:
             step.state, step.ended_at, step.failure = StepState.SUCCEEDED, tx.now, ""
             step.artifacts = [one.as_dict() for one in report.artifacts]
@@ -319,7 +331,8 @@ def _require_drawer(run: PipelineRunRow, runner: str) -> None:
         )
 
 
-def _lost(held: Held, runner: str, attempt: AttemptRow | None) -> Conflict:
+def lost_step(held: Held, runner: str, attempt: AttemptRow | None) -> Conflict:
+    """Return what a runner is told that speaks of a step it does not hold."""
     why = "was never begun" if attempt is None else f"ended with {attempt.outcome}" if attempt.ended_at else f"is {attempt.runner}'s"
     return Conflict(
         f"Attempt {held.attempt} at step '{held.node}' of run {held.run_id} {why}; '{runner}' does not hold it.",
