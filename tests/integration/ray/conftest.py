@@ -39,7 +39,11 @@ class Nodes:
             env=surroundings(),
             start_new_session=True,
         )
-        self.url = f"http://127.0.0.1:{self._said()['port']}"
+        try:
+            self.url = f"http://127.0.0.1:{self._said()['port']}"
+        except BaseException:
+            self.end()
+            raise
 
     def kill(self, node: str) -> None:
         """Kill a node, and put another in its place."""
@@ -54,11 +58,12 @@ class Nodes:
 
     def end(self) -> None:
         """End it."""
-        self._process.stdin.close()
-        try:
-            self._process.wait(60)
-        finally:
-            with_group(self._process, signal.SIGKILL)
+        with self._process:
+            self._process.stdin.close()
+            try:
+                self._process.wait(60)
+            finally:
+                with_group(self._process, signal.SIGKILL)
 
     def _said(self) -> dict[str, Any]:
         while line := self._process.stdout.readline():
