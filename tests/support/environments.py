@@ -21,7 +21,19 @@ def locked_python(name: str) -> Path:
         uv = ROOT / ".tools" / "uv"
         making = folder.with_name(f"{folder.name}-{os.getpid()}")
         _run(uv, "venv", "-q", "--python", "3.11", making)
-        _run(uv, "pip", "install", "-q", "--compile-bytecode", "--python", making / "bin" / "python", "--require-hashes", "--no-deps", "-r", lock)
+        _run(
+            uv,
+            "pip",
+            "install",
+            "-q",
+            "--compile-bytecode",
+            "--python",
+            making / "bin" / "python",
+            "--require-hashes",
+            "--no-deps",
+            "-r",
+            lock,
+        )
         (making / "ready").touch()
         try:
             making.rename(folder)

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALERT_KINDS", "DATASET_VERSION", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Held", "Jobs", "Limits",
-    "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner", "Schedule",
-    "Schedules", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Trigger", "TriggerSource", "Triggers",
-    "Work", "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references",
-    "step_key",
+    "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner",
+    "Schedule", "Schedules", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Trigger",
+    "TriggerSource", "Triggers", "Work", "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value",
+    "plan_from_dict", "plan_mistakes", "references", "step_key",
 ]  # fmt: skip
 
 _HOMES = {

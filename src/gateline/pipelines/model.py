@@ -87,6 +87,7 @@ class StepRun:
         attempts: How often a runner began it.
         width: Number of items of a mapped node; None for others, and before it is known.
         approved_by: Who approved a step that waits for approval.
+        job: URL of the job that its attempt under way was sent as, such as one of Ray; or empty.
     """
 
     run_id: str
@@ -103,6 +104,7 @@ class StepRun:
     ended_at: int | None
     width: int | None
     approved_by: str
+    job: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON, with `artifact`: the first of the artifacts."""

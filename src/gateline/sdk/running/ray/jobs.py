@@ -129,6 +129,15 @@ class JobServer:
         """Ask Ray to end a job: SIGTERM, and SIGKILL three seconds later; raises Unavailable."""
         self._send("POST", f"/api/jobs/{job}/stop")
 
+    def has_room(self, wanted: Mapping[str, float]) -> bool:
+        """Return whether a node of the cluster could hold what is wanted, by Ray's names, if it were free; raises Unavailable."""
+        try:
+            nodes = self._send("GET", "/api/v0/nodes").json()["data"]["result"]["result"]
+            totals = [one["resources_total"] for one in nodes if one["state"] == "ALIVE"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable(f"Ray at {self.url} does not name its nodes.") from error
+        return any(all(total.get(name, 0) >= amount for name, amount in wanted.items()) for total in totals)
+
     def log(self, job: str) -> str:
         """Return the end of what a job has written, or nothing when it cannot be had."""
         try:

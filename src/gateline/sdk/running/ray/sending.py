@@ -68,6 +68,7 @@ class Sending:
         self._asked = threading.Event()
         self._why = Outcome.LOST, ""
         self._own: set[str] = set()
+        self._wanted: dict[str, float] = {}
 
     def stop(self, outcome: Outcome, why: str) -> None:
         """Watch no longer. The job is ended too when the step is cancelled; else it goes on, and whoever comes next finds it."""
@@ -128,16 +129,20 @@ class Sending:
         gateline = self._server_url(table, target)
         words = [_WORKER, claim["run_id"], claim["node"]["name"], str(claim["index"]), job, self._archives.digest(table.exclude)]
         python = table.python or (sys.executable if target.here else "python")
-        wanted: dict[str, Any] = {"entrypoint_num_cpus": options["cpus"]}
-        wanted |= {"entrypoint_memory": options["memory_bytes"]} if options["memory_bytes"] else {}
-        wanted |= {"entrypoint_num_gpus": target.gpus} if target.gpus else {}
-        wanted |= {"entrypoint_resources": target.resources} if target.resources else {}
+        wanted = {
+            "entrypoint_num_cpus": options["cpus"], "entrypoint_memory": options["memory_bytes"], "entrypoint_num_gpus": target.gpus,
+            "entrypoint_resources": target.resources,
+        }  # fmt: skip
+        named = {"CPU": options["cpus"], "memory": options["memory_bytes"], "GPU": target.gpus, **target.resources}
+        self._wanted = {name: float(amount) for name, amount in named.items() if amount}
         ticket = self._desk.send(claim, server.url_of(job))
         self._own.add(job)
         _log.info("ray.sent", job=server.url_of(job), run=claim["run_id"], step=claim["node"]["name"], index=claim["index"])
         try:
             variables = {"GATELINE_URL": gateline, "GATELINE_TICKET": ticket}
-            server.submit(job, shlex.join([python, "-m", *words]), variables=variables, wanted=wanted)
+            server.submit(
+                job, shlex.join([python, "-m", *words]), variables=variables, wanted={name: one for name, one in wanted.items() if one}
+            )
         except (Conflict, Unavailable):
             return  # it is there, or will be looked for
 
@@ -153,6 +158,9 @@ class Sending:
 
     def _ended(self, server: JobServer, job: str, found: Job) -> dict[str, Any] | None:
         """Return the report about a job of ours that ended without taking the step; None when another is to be sent."""
+        if found.waited_too_long and not server.has_room(self._wanted):
+            asked = ", ".join(f"{name} {amount:g}" for name, amount in self._wanted.items())
+            return {"outcome": Outcome.FAILED, "retry": False, "detail": f"No node of the Ray cluster at {server.url} has {asked}."}
         if found.waited_too_long or (found.exit_code == NOT_WANTED and len(self._own) < _NOT_WANTED_MAX):
             _log.warning("ray.sent_again", job=server.url_of(job), message=found.message)
             return None
