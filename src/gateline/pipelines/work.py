@@ -110,7 +110,7 @@ class Desk:
             known = {(one.run_id, one.node, one.index, one.attempt) for one in held}
             unheld = [place for place in queue.held_by(session, runner, now - _ON_ITS_WAY) if place not in known]
         for place in unheld:  # the answer that gave it out was lost with a server or a connection
-            self._lose(_SYSTEM, place, "Its runner does not know of it.", in_time=True)
+            self._lose(_SYSTEM, place, "Its runner does not know of it.", of=runner)
         if due or (run is not None and is_due_for_renewal(run.lease_until, now)):
             self._renew(runner, due, drawing)
         return answers
@@ -143,7 +143,7 @@ class Desk:
         with self._ledger.records.read() as session:
             lost = [(row.run_id, row.node, row.index, row.attempt) for row in self._late(session, self._ledger.clock.now())]
         for place in lost:
-            self._lose(_SYSTEM, place, f"Its runner was not heard of for {LEASE_SECONDS} s.", in_time=False)
+            self._lose(_SYSTEM, place, f"Its runner was not heard of for {LEASE_SECONDS} s.", of="")
         return len(lost)
 
     def withdraw(self, actor: Principal, runner: str) -> int:
@@ -153,7 +153,7 @@ class Desk:
             drawing = select(PipelineRunRow.id).where(PipelineRunRow.state == RunState.QUEUED, PipelineRunRow.lease_owner == runner)
             undrawn = list(session.scalars(drawing))
         for place in lost:
-            self._lose(actor.name, place, "Its runner died.", in_time=True)
+            self._lose(actor.name, place, "Its runner died.", of=runner)
         if undrawn:
             with self._ledger.records.write() as session:
                 for run in session.scalars(drawing.with_only_columns(PipelineRunRow).with_for_update()):
@@ -165,12 +165,14 @@ class Desk:
         self._since = min(self._since, now)
         return [] if now < self._since + LEASE_SECONDS * SECOND else queue.expired(session, now)
 
-    def _lose(self, actor: str, place: tuple[str, str, int, int], detail: str, *, in_time: bool) -> None:
-        """End an attempt whose runner is gone."""
+    def _lose(self, actor: str, place: tuple[str, str, int, int], detail: str, *, of: str) -> None:
+        """End an attempt of a runner that is gone, or of any whose lease has run out."""
         with self._ledger.transaction(actor) as tx:
             run = locked(tx.session, place[0])
             attempt = tx.session.get(AttemptRow, place, with_for_update=True, populate_existing=True)
-            if attempt is None or attempt.ended_at is not None or (not in_time and is_held(attempt.lease_until, tx.now)):
+            if attempt is None or attempt.ended_at is not None:
+                return
+            if attempt.runner != of if of else is_held(attempt.lease_until, tx.now):
                 return
             step = tx.session.get_one(StepRunRow, place[:3])
             self._end(tx, run, step, attempt, Report(outcome=Outcome.LOST, detail=f"{detail} It was {attempt.runner}."))

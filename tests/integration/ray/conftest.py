@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 WAIT_SECONDS_MAX = 150.0
-_PIPELINES = ("fan", "wait", "limits", "lost", "moved")
+_PIPELINES = ("fan", "wait", "limits", "lost", "moved", "waits")
 
 
 class Nodes:
@@ -54,7 +54,8 @@ class Nodes:
 
     def job(self, url: str) -> dict[str, Any]:
         """What Ray says of a job."""
-        return dict(httpx.get(url, timeout=60).json())
+        answer = httpx.get(url, timeout=60)
+        return dict(answer.json()) if answer.is_success else {}
 
     def end(self) -> None:
         """End it."""

@@ -76,6 +76,16 @@ def nowhere() -> int:
     return 1
 
 
+@step(executor="ray://auto?nothing=1", cache=False)
+def never() -> int:
+    return 1
+
+
+@pipeline
+def waits():
+    return never()
+
+
 @pipeline
 def fan():
     return total(scaled.map(table=rows(), factor=each([1, 2, 3])))

@@ -106,6 +106,16 @@ def test_a_cancelled_run_ends_its_job_within_seconds(world: World, tmp_path: Pat
     assert world.attempts(run_id, "patient")[0]["outcome"] == "cancelled"
 
 
+def test_a_run_whose_job_waits_for_what_no_node_has_can_be_cancelled(world: World) -> None:
+    world.runner()
+    run_id = world.ask("waits")
+    (step,) = until(lambda: [step for step in world.client.get(f"/pipeline-runs/{run_id}")["steps"] if step["job"]])
+    until(lambda: world.nodes.job(step["job"]).get("status") == "PENDING")
+    world.client.post(f"/pipeline-runs/{run_id}/cancel")
+    assert world.over(run_id)["state"] == "cancelled"
+    assert [one["outcome"] for one in world.attempts(run_id, "never")] == ["cancelled"]
+
+
 def test_limits_hold_on_the_nodes_and_a_step_may_use_the_cluster_itself(world: World) -> None:
     world.runner()
     run_id = world.ask("limits")

@@ -100,7 +100,8 @@ class JobServer:
 
         Raises:
             Conflict: there is a job with that id.
-            Unavailable: the server does not answer.
+            Unavailable: the server does not answer, or has nothing that could run it.
+            GatelineError: it refuses the job.
         """
         body = {"entrypoint": entrypoint, "submission_id": job, "runtime_env": {"env_vars": dict(variables)}, "metadata": {}, **wanted}
         answer = self._send("POST", "/api/jobs/", json=body)
@@ -108,6 +109,8 @@ class JobServer:
             return
         if "already exists" in answer.text:
             raise Conflict(f"Ray has a job '{job}' already.")
+        if answer.is_server_error:
+            raise Unavailable(f"Ray at {self.url} takes no job now: {answer.status_code} {answer.text.strip()[-500:]}")
         last = (answer.text.strip().splitlines() or [""])[-1]
         raise GatelineError(f"Ray at {self.url} refuses the job: {answer.status_code} {last:.500}")
 

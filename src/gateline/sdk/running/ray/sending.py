@@ -88,7 +88,9 @@ class Sending:
         except Conflict:
             return None
         except GatelineError as error:
-            return {"outcome": Outcome.FAILED, "detail": str(error)}
+            report = {"outcome": Outcome.FAILED, "detail": str(error)}
+            if self._asked.is_set():
+                report = {"outcome": self._why[0], "detail": self._why[1]}
         return None if report["outcome"] is Outcome.LOST and self._asked.is_set() and not self._stopping() else report
 
     def _check(self, server: JobServer) -> None:
@@ -138,13 +140,13 @@ class Sending:
         ticket = self._desk.send(claim, server.url_of(job))
         self._own.add(job)
         _log.info("ray.sent", job=server.url_of(job), run=claim["run_id"], step=claim["node"]["name"], index=claim["index"])
+        variables = {"GATELINE_URL": gateline, "GATELINE_TICKET": ticket}
+        asked = {name: one for name, one in wanted.items() if one}
+        command = shlex.join([python, "-m", *words])
         try:
-            variables = {"GATELINE_URL": gateline, "GATELINE_TICKET": ticket}
-            server.submit(
-                job, shlex.join([python, "-m", *words]), variables=variables, wanted={name: one for name, one in wanted.items() if one}
-            )
-        except (Conflict, Unavailable):
-            return  # it is there, or will be looked for
+            self._patiently(lambda: server.submit(job, command, variables=variables, wanted=asked), seconds=_AWAY_SECONDS_MAX)
+        except Conflict:
+            return  # it is there already, sent by another runner or by a request whose answer got lost
 
     def _server_url(self, table: RayTable, target: Target) -> str:
         """Return the URL under which the nodes reach the server."""
