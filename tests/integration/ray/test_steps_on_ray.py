@@ -120,14 +120,14 @@ def test_limits_hold_on_the_nodes_and_a_step_may_use_the_cluster_itself(world: W
     world.runner()
     run_id = world.ask("limits")
     run = world.over(run_id)
-    outcomes = {node: world.attempts(run_id, node)[0] for node in ("endless", "greedy", "fans_out")}
+    outcomes = {node: world.attempts(run_id, node)[0] for node in ("endless", "greedy", "fans-out")}
     assert run["state"] == "failed"
     assert outcomes["endless"]["outcome"] == "timed_out"
     assert outcomes["endless"]["detail"] == "It ran for more than 2 s."
     assert outcomes["greedy"]["outcome"] == "out_of_memory"
     assert outcomes["greedy"]["peak_memory_bytes"] > 400 << 20
-    assert outcomes["fans_out"]["outcome"] == "succeeded"
-    assert world.value(run, "fans_out") == [0, 1, 4, 9, 16]
+    assert outcomes["fans-out"]["outcome"] == "succeeded"
+    assert world.value(run, "fans-out") == [0, 1, 4, 9, 16]
 
 
 def test_gateline_toml_sends_a_step_to_ray_and_an_address_where_nobody_listens_fails(world: World) -> None:
