@@ -142,7 +142,7 @@ class Sending:
         _log.info("ray.sent", job=server.url_of(job), run=claim["run_id"], step=claim["node"]["name"], index=claim["index"])
         variables = {"GATELINE_URL": gateline, "GATELINE_TICKET": ticket}
         asked = {name: one for name, one in wanted.items() if one}
-        command = shlex.join([python, "-m", *words])
+        command = f"exec {shlex.join([python, '-m', *words])}"  # so that its parent is Ray, whose end it notices
         try:
             self._patiently(lambda: server.submit(job, command, variables=variables, wanted=asked), seconds=_AWAY_SECONDS_MAX)
         except Conflict:

@@ -2,12 +2,14 @@
 
     python -m gateline.sdk.running.ray.worker RUN STEP INDEX JOB ARCHIVE        (by Ray's job server)
 
-It takes the step by its ticket, fetches the project, and keeps the lease, hands in output and result itself. When it loses the step, or
-the job is stopped in Ray, it ends the step's processes. Where the node dies, the lease runs out and the step is begun elsewhere.
+It takes the step by its ticket, fetches the project, and keeps the lease, hands in output and result itself. When it loses the step, the
+job is stopped in Ray, or Ray on the node has ended, it ends the step's processes. Where the whole node dies, the lease runs out and the
+step is begun elsewhere.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -81,6 +83,7 @@ class _Step:
         self._desk = Desk(client, Project(folder=Path.cwd(), name="", settings={}), name)
         self._supervision: Supervision | None = None
         self._why: tuple[Outcome, str] | None = None
+        self._parent = os.getppid()
 
     def run(self) -> Outcome:
         """Execute it, hand in how it ended, and return that."""
@@ -138,6 +141,8 @@ class _Step:
         """Keep the lease, hand in output, and stop when that is wanted."""
         place = place_of(self._claim)
         while not over.wait(_HEARTBEAT_SECONDS):
+            if os.getppid() != self._parent:
+                self._stop(Outcome.LOST, "Ray on its node has ended.")
             written = {} if self._supervision is None else {place: self._supervision.output.take()}
             try:
                 answer = self._desk.beat(written).get(place)
