@@ -31,8 +31,9 @@ from gateline.kernel.files import storage_errors
 from gateline.kernel.lease import Lease
 from gateline.kernel.logging import configure_logging
 from gateline.kernel.names import split_version_id
-from gateline.kernel.reconciling import Reconcilers, WhenDue
+from gateline.kernel.reconciling import Reconcilers, Step, WhenDue
 from gateline.kernel.records import Records
+from gateline.kernel.run_names import VERSION_TAG
 from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from gateline.kernel.changes import Changes
     from gateline.kernel.clock import Clock
     from gateline.kernel.settings import Settings
 
@@ -198,19 +200,20 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     pipelines = _pipelines(ledger, objects, access, datasets)
     outbox = Outbox(records, clock, _starting(pipelines.triggers) | {PROMOTED: _shown(settings, mlflow, registry)})
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
-    steps: tuple[tuple[str, Callable[[], Any]], ...] = (
-        ("events", outbox.deliver),
-        ("routes", serving.reconcile),
-        ("predictions", serving.ingest),
-        ("monitoring", monitoring.reconcile),
+    routes = Step("routes", serving.reconcile)
+    steps = (
+        Step("events", outbox.deliver),
+        routes,
+        Step("predictions", serving.ingest, always=True),
+        Step("monitoring", monitoring.reconcile),
         *_of_pipelines(pipelines),
-        ("rollouts", rollouts.reconcile),
-        ("routes after rollouts", serving.reconcile),
-        ("feature parity", parity.reconcile),
-        ("registrations", _registrations(clock, mlflow, tracking, registry)),
-        ("features", WhenDue(clock, HOUR, features.online_features.prune)),
+        Step("rollouts", rollouts.reconcile),
+        routes,
+        Step("feature parity", parity.reconcile),
+        Step("registrations", _registrations(clock, mlflow, tracking, registry)),
+        Step("features", WhenDue(clock, HOUR, features.online_features.prune)),
         *_mlflow_steps(mlflow, clock),
-        ("checkpoint", WhenDue(clock, round(settings.checkpoint_interval_seconds * SECOND), ledger.checkpoint)),
+        Step("checkpoint", WhenDue(clock, round(settings.checkpoint_interval_seconds * SECOND), ledger.checkpoint)),
     )
     return App(
         settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
@@ -218,8 +221,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         event_intake=EventIntake(online=features.online_features, spool=spool, access=access), **features._asdict(),
         tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts,
         monitoring=monitoring, parity=parity, **pipelines._asdict(), mlflow=mlflow,
-        reconcilers=Reconcilers(leading(name="reconcilers"), settings.reconcile_interval_seconds, steps),
-        table_reconcilers=_table_reconcilers(leading(name="tables"), settings, spool, checkpoints),
+        reconcilers=Reconcilers(leading(name="reconcilers"), settings.reconcile_interval_seconds, steps, records.changes),
+        table_reconcilers=_table_reconcilers(leading(name="tables"), settings, spool, checkpoints, records.changes),
     )  # fmt: skip
 
 
@@ -267,17 +270,17 @@ def _table_checkpoints(settings: Settings, ledger: Ledger, tables: Tables) -> Ch
     )  # fmt: skip
 
 
-def _table_reconcilers(lease: Lease, settings: Settings, spool: Spool, checkpoints: Checkpoints) -> Reconcilers:
+def _table_reconcilers(lease: Lease, settings: Settings, spool: Spool, checkpoints: Checkpoints, changes: Changes) -> Reconcilers:
     """Return what works on the Delta tables: a thread apart, so that an object store that hangs holds up no rollout and no alert."""
-    steps = (("rows", spool.reconcile), ("table checkpoints", checkpoints.reconcile))
-    return Reconcilers(lease, settings.reconcile_interval_seconds, steps)
+    steps = (Step("rows", spool.reconcile), Step("table checkpoints", checkpoints.reconcile))
+    return Reconcilers(lease, settings.reconcile_interval_seconds, steps, changes)
 
 
-def _mlflow_steps(mlflow: EmbeddedMlflow, clock: Clock) -> tuple[tuple[str, Callable[[], Any]], ...]:
+def _mlflow_steps(mlflow: EmbeddedMlflow, clock: Clock) -> tuple[Step, ...]:
     """Return what keeps the embedded MLflow in order; nothing happens while it is not loaded."""
     return (
-        ("silent runs", WhenDue(clock, MINUTE, mlflow.close_silent_runs)),
-        ("MLflow's statistics", WhenDue(clock, 10 * MINUTE, mlflow.analyse)),
+        Step("silent runs", WhenDue(clock, MINUTE, mlflow.close_silent_runs)),
+        Step("MLflow's statistics", WhenDue(clock, 10 * MINUTE, mlflow.analyse)),
     )
 
 
@@ -296,15 +299,15 @@ def _pipelines(ledger: Ledger, objects: ObjectStore, access: Access, datasets: D
     )  # fmt: skip
 
 
-def _of_pipelines(found: _Pipelines) -> tuple[tuple[str, Callable[[], int]], ...]:
+def _of_pipelines(found: _Pipelines) -> tuple[Step, ...]:
     """Return the reconcilers of pipelines: what is due is queued before runs are moved on and held up."""
     return (
-        ("schedules", found.schedules.reconcile),
-        ("triggers", found.triggers.reconcile),
-        ("backfills", found.backfills.reconcile),
-        ("approvals", found.approvals.reconcile),
-        ("pipelines", found.pipelines.reconcile),
-        ("pipeline limits", found.pipeline_limits.reconcile),
+        Step("schedules", found.schedules.reconcile),
+        Step("triggers", found.triggers.reconcile),
+        Step("backfills", found.backfills.reconcile),
+        Step("approvals", found.approvals.reconcile),
+        Step("pipelines", found.pipelines.reconcile),
+        Step("pipeline limits", found.pipeline_limits.reconcile),
     )
 
 
@@ -370,7 +373,7 @@ class _Projection:
         """Point MLflow's @production at the version that is in production now, when its run logged a model that MLflow can show."""
         version = self._registry.get(event["version"])
         try:
-            number = self._mlflow.project_version(version.name, version.run_id, tags={"gateline.model_version": version.id})
+            number = self._mlflow.project_version(version.name, version.run_id, tags={VERSION_TAG: version.id})
         except NotFound as error:
             _log.warning("mlflow.production_not_shown", version=version.id, reason=str(error))
             return

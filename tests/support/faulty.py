@@ -130,7 +130,23 @@ def second(content: str) -> str:
     return content + "!"
 
 
-STEPS = (endless, deaf, leaking, printing, silent, killed, forking, closing, raising, nan, flaky, waiting)
+@step(cache=False, executor="inline")
+def leaving() -> int:
+    sys.exit("bye")
+
+
+@step(cache=False)
+def unprintable() -> int:
+    raise ValueError("half \\udcff and nothing \\0 in it")
+
+
+@step(cache=False)
+def slow() -> int:
+    time.sleep(1)
+    return 1
+
+
+STEPS = (leaving, unprintable, slow, endless, deaf, leaking, printing, silent, killed, forking, closing, raising, nan, flaky, waiting)
 BY_NAME = {one.function.__name__: one for one in STEPS}
 
 

@@ -64,20 +64,31 @@ class Access:
         Raises:
             Unauthenticated: the token is missing, malformed, unknown, expired or revoked.
         """
-        if len(token) != SECRET_LENGTH or not token.startswith(PREFIX) or not token.isascii():
+        if not _is_possible(token):
             raise _unauthenticated("No valid API token was given.")
+        known = self.recognise(token)
+        if known is not None:
+            return known
         hashed, now = hash_token(self.key, token), self._clock.now()
-        cached = self._cache.get(hashed)
-        if cached is not None and 0 <= now - cached[2] < CACHE_SECONDS * SECOND:
-            principal, expires_at = cached[0], cached[1]
-        else:
-            principal, expires_at = self._look_up(hashed)
-            if len(self._cache) >= _CACHE_ENTRIES_MAX:
-                self._cache.clear()
-            self._cache[hashed] = (principal, expires_at, now)
+        principal, expires_at = self._look_up(hashed)
+        if len(self._cache) >= _CACHE_ENTRIES_MAX:
+            self._cache.clear()
+        self._cache[hashed] = (principal, expires_at, now)
         if expires_at is not None and expires_at <= now:
             raise _unauthenticated("The API token has expired.")
         return principal
+
+    def recognise(self, token: str) -> Principal | None:
+        """Return the principal of a token that was authenticated within the last `CACHE_SECONDS`, without asking the database.
+
+        None says nothing about the token: `authenticate` does.
+        """
+        cached = self._cache.get(hash_token(self.key, token)) if _is_possible(token) else None
+        if cached is None:
+            return None
+        (principal, expires_at, since), now = cached, self._clock.now()
+        fresh = 0 <= now - since < CACHE_SECONDS * SECOND
+        return principal if fresh and (expires_at is None or expires_at > now) else None
 
     def _look_up(self, hashed: str) -> tuple[Principal, Instant | None]:
         with self._ledger.records.read() as session:
@@ -274,6 +285,11 @@ def revoke(tx: Transaction, token_id: str) -> None:
         row.revoked_at = tx.now
         tx.record("access.token.revoked", token_id, {"principal": row.principal})
         tx.publish("access.token.revoked", {"token": token_id, "principal": row.principal})
+
+
+def _is_possible(token: str) -> bool:
+    """Return whether a text has the form of a token."""
+    return len(token) == SECRET_LENGTH and token.startswith(PREFIX) and token.isascii()
 
 
 def _unauthenticated(message: str) -> Unauthenticated:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.cli.output import table
 from gateline.kernel.clock import iso
+from gateline.kernel.run_names import NOTE_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _RESOURCES = "resources."
-_NOTE_TAG = "mlflow.note.content"
 _VALUE_LENGTH_MAX = 60
 _WIDTH, _HEIGHT = 72, 12
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -44,7 +44,7 @@ def told(run: Mapping[str, Any]) -> str:
         f"Code {run['code_commit'] or 'unknown'}, environment {environment}",
         f"Frozen, digest {run['digest']}" if run["frozen"] else f"Not frozen. Freeze it with: gateline tracking freeze {run['run_id']}",
     ]
-    if note := run["tags"].get(_NOTE_TAG):
+    if note := run["tags"].get(NOTE_TAG):
         lines += ["Note:", *(f"  {_printable(line)}" for line in note.splitlines())]
     metrics = {name: value for name, value in run["metrics"].items() if not name.startswith(_RESOURCES)}
     lines += _resources(run)

@@ -37,7 +37,7 @@ from gateline.data.rebuilt import BuildFrom, Reconstruction, SourceReading, Sour
 from gateline.data.tables import Tables
 
 if TYPE_CHECKING:
-    from gateline.data.batches import Batch
+    from gateline.data.batches import Batch, Feed
     from gateline.data.checkpoints import Checkpoints
     from gateline.data.contracting import Contracts
     from gateline.data.contracts.form import contract_from_dict, contract_from_text, contract_to_toml, contract_version_from_dict
@@ -71,6 +71,7 @@ __all__ = [
     "DatasetVersion",
     "DatasetVersionId",
     "Datasets",
+    "Feed",
     "FileFormat",
     "ObjectStore",
     "Pin",
@@ -105,6 +106,7 @@ __all__ = [
 
 _HOMES = {
     "Batch": "batches",
+    "Feed": "batches",
     "Checkpoints": "checkpoints",
     "Contracts": "contracting",
     "DatasetDiff": "diff",

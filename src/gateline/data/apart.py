@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _PIECE_BYTES = 1 << 20
-_END_SECONDS = 5
 
 
 class StoreProcess:
@@ -96,27 +96,27 @@ class StoreProcess:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Let a child end, which it does when its input ends; a call under way is cut off."""
+    """End a child; a call under way is cut off, which may be repeated.
+
+    It is killed before its pipes are closed: to close one waits for whoever reads from it, or for room to write what is left.
+    """
+    child.kill()
+    child.wait()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
-            try:
+            with suppress(BrokenPipeError):  # what was still to be written has no reader any more
                 pipe.close()
-            except BrokenPipeError:  # what was still to be written has no reader any more
-                continue
-    try:
-        child.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer requests until their end."""
+    """Answer requests until their end; one that is cut off in the middle, because its sender died, is not begun."""
     from deltalake.exceptions import DeltaError
 
-    for line in iter(requests.readline, b""):
+    while (line := requests.readline()).endswith(b"\n"):
         request = json.loads(line)
         content = requests.read(request["size"])
+        if len(content) < request["size"]:
+            return
         try:
             answer = {"value": _do(request, content)}
         except FileNotFoundError as error:

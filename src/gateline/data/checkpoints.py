@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ACTOR = "gateline"
 _REST = 60 * SECOND  # after a failure, so that a store that is down is not asked in every pass
+_FIRST = f"{LOG}/{0:020d}.json"
 _NUMBERED = re.compile(re.escape(LOG) + r"/(\d{20})\.")
 _CHECKPOINT = re.compile(re.escape(LOG) + r"/(\d{20})\.checkpoint\.parquet")
 
@@ -35,7 +36,8 @@ _CHECKPOINT = re.compile(re.escape(LOG) + r"/(\d{20})\.checkpoint\.parquet")
 class Checkpoints:
     """Keeps the logs of all tables short to read.
 
-    Callers may rely on: every recorded version whose files were not removed stays readable at its Delta version by other engines.
+    Callers may rely on: every recorded version whose files were never removed stays readable at its Delta version by other engines; so does
+    one that was restored, when its log had not been trimmed before.
 
     Args:
         ledger: Where removals are recorded.
@@ -107,16 +109,21 @@ class Checkpoints:
         """Remove old log entries before the newest checkpoint that still leads to every version that is kept; return how many."""
         log = self._tables.logged(name)
         checkpoints = [int(found[1]) for path in log if (found := _CHECKPOINT.fullmatch(path))]
+        reached = 0 if _FIRST in log else min(checkpoints, default=0)
+        with self._ledger.records.read() as session:
+            kept = _oldest_kept(session, name, reached)
+        start = max((one for one in checkpoints if kept is None or one <= kept), default=0)
+        old = self._ledger.clock.now() - self._log_age
+        entries = sorted((int(found[1]), path) for path in log if (found := _NUMBERED.match(path)))
+        gone = [path for version, path in entries if version < start and log[path].modified_at < old]
+        if not gone:
+            return 0
+        self._tables.check_readable(name, start)
         with self._ledger.transaction(actor) as tx:
             store.lock(tx.session, name)
-            kept = _oldest_kept(tx.session, name)
-            start = max((one for one in checkpoints if kept is None or one <= kept), default=0)
-            old = self._ledger.clock.now() - self._log_age
-            entries = sorted((int(found[1]), path) for path in log if (found := _NUMBERED.match(path)))
-            gone = [path for version, path in entries if version < start and log[path].modified_at < old]
-            if gone:
-                self._tables.check_readable(name, start)
-                tx.record("dataset.log.trimmed", name, {"before": start, "files": len(gone)})
+            if _oldest_kept(tx.session, name, reached) != kept:
+                return 0  # a version was restored meanwhile; the next pass looks again
+            tx.record("dataset.log.trimmed", name, {"before": start, "files": len(gone)})
         for path in gone:  # oldest first, so that what a process leaves that dies here is still a log
             self._tables.remove(name, path)
         return len(gone)
@@ -130,10 +137,13 @@ def _newest(session: Session) -> dict[str, int]:
     return {str(row[0]): int(row[1]) for row in session.execute(query.order_by(both.c.name))}
 
 
-def _oldest_kept(session: Session, name: str) -> int | None:
-    """Return the oldest Delta version of a recorded version whose files were not removed; None when there is none."""
+def _oldest_kept(session: Session, name: str, reached: int) -> int | None:
+    """Return the oldest Delta version, of those that the log still reaches, of a recorded version whose files were not removed.
+
+    A version that was restored after its log had gone has its files again, but no entries that could be kept for it.
+    """
     removed = select(DatasetRemovalRow.version_id)
     query = select(func.min(DatasetVersionRow.table_version)).where(
-        DatasetVersionRow.name == name, DatasetVersionRow.table_version >= 0, DatasetVersionRow.id.not_in(removed)
+        DatasetVersionRow.name == name, DatasetVersionRow.table_version >= reached, DatasetVersionRow.id.not_in(removed)
     )
     return session.scalar(query)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from gateline.data.delta import store_trouble
 from gateline.data.from_sql import check_size, first_line
+from gateline.data.places import LocalPlace, RemotePlace
 from gateline.kernel.clock import iso
 from gateline.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import polars as pl
     from deltalake import DeltaTable
 
     from gateline.data.model import Source
+    from gateline.data.places import Stored
+    from gateline.kernel.clock import Instant
     from gateline.kernel.secrets import Resolved
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COMMIT = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.")
 # What a reader of Parquet files by the log must know of. Anything else, such as deletion vectors or column mapping, changes what the
 # files mean, and would be misread.
 _DELTA_FEATURES = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
@@ -33,8 +40,8 @@ def table_rows(location: Resolved, wanted: Source) -> tuple[pl.DataFrame, Source
         wanted: The path below it, and the version, or the time as of which the table is read, or neither for the newest version.
 
     Raises:
-        InvalidInput: the path leads out of the location, both version and time are given, the table began later than the time, or it has
-            features that would be misread.
+        InvalidInput: the path leads out of the location, both version and time are given, the log leads to no version as old as the time,
+            or the table has features that would be misread.
         NotFound: there is no such table or version, or files of it are gone.
         TooLarge: there are more rows than one version may hold.
         ConfigurationError: the object store refuses the credentials.
@@ -65,17 +72,35 @@ def table_rows(location: Resolved, wanted: Source) -> tuple[pl.DataFrame, Source
 def _open(uri: str, wanted: Source) -> DeltaTable:
     from deltalake import DeltaTable
 
-    table = DeltaTable(uri, version=wanted.table_version)
-    if wanted.as_of is not None:
-        table.load_as_version(_EPOCH + timedelta(microseconds=wanted.as_of))
-        first = next((one for one in table.history() if one.get("version") == 0), {}) if table.version() == 0 else {}
-        made = first.get("timestamp", 0) * 1000
-        if made > wanted.as_of:  # Delta answers with its first version, which did not exist yet
-            raise InvalidInput(
-                f"The Delta table '{wanted.path}' of '{wanted.connection}' began at {iso(made)}, after {iso(wanted.as_of)}.",
-                next_step="Give a later time.",
-            )
-    return table
+    return DeltaTable(uri, version=wanted.table_version if wanted.as_of is None else _version_at(uri, wanted, wanted.as_of))
+
+
+def _version_at(uri: str, wanted: Source, as_of: Instant) -> int:
+    """Return the newest version that was committed by a time; as in the protocol, when its log entry was written.
+
+    `DeltaTable.load_as_version` would answer an earlier time with the oldest version that it finds, which holds later rows.
+    """
+    place = RemotePlace(uri, {}, Path()) if "://" in uri else LocalPlace(uri)
+    committed = list(_commits(place.listed("_delta_log")))
+    if not committed:
+        raise NotFound(f"The Delta table '{wanted.path}' of '{wanted.connection}' has no log to read.", next_step="Check the path.")
+    if as_of < (earliest := committed[0][1]):
+        raise InvalidInput(
+            f"The Delta table '{wanted.path}' of '{wanted.connection}' cannot be read as of {iso(as_of)}: the earliest version that its "
+            f"log leads to is of {iso(earliest)}.",
+            next_step=f"Give {iso(earliest)}, or a later time.",
+        )
+    return [version for version, _ in takewhile(lambda one: one[1] <= as_of, committed)][-1]
+
+
+def _commits(log: Mapping[str, Stored]) -> Iterator[tuple[int, Instant]]:
+    """Yield the versions that can be read, each with the time of its log entry, in UTC microseconds."""
+    checkpoints = {int(match[1]) for path in log if (match := _CHECKPOINT.match(path))}
+    before = -1
+    for path, version in sorted((path, int(match[1])) for path in log if (match := _COMMIT.fullmatch(path))):
+        if version in checkpoints or version - 1 in checkpoints or version - 1 == before:
+            before = version
+            yield version, log[path].modified_at
 
 
 def _below(location: str, path: str) -> str:

@@ -39,6 +39,7 @@ class SourceReading:
         differences: What differs, a sentence part for each.
         next_step: What the reader can do about it; empty when nothing needs to be done.
         diff: Schema and profile of the version and of the rows that its source holds now; None unless they differ.
+        raw_restored: Whether raw rows that were lost, or damaged, are stored again, because the source gave their very bytes.
     """
 
     state: SourceState
@@ -46,11 +47,13 @@ class SourceReading:
     differences: tuple[str, ...] = ()
     next_step: str = ""
     diff: DatasetDiff | None = None
+    raw_restored: bool = False
 
     def verdict(self) -> dict[str, Any]:
         """Return the fields that are recorded, for JSON: all but the profiles, which may show values of single rows."""
         return {
             "state": self.state.value, "sentence": self.sentence, "differences": list(self.differences), "next_step": self.next_step,
+            "raw_restored": self.raw_restored,
         }  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:

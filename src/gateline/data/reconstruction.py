@@ -13,7 +13,7 @@ from gateline.data.rebuilt import BuildFrom, Reconstruction, SourceReading, Sour
 from gateline.data.tables import encode
 from gateline.kernel.canonical import sha256_bytes
 from gateline.kernel.clock import iso
-from gateline.kernel.errors import ConfigurationError, Denied, GatelineError, IntegrityFailure, NotFound, Unavailable
+from gateline.kernel.errors import ConfigurationError, Denied, GatelineError, IntegrityFailure, InvalidInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MISSING = "missing"
 CHANGED = "changed"
+_MADE_OF = {SourceKind.SQL: "a query", SourceKind.DELTA: "a Delta table", SourceKind.SPOOL: "rows that were sent"}
 _KEEP = "The rows that were kept are not touched by this; build from them with: --from kept."
 
 
@@ -67,20 +68,24 @@ class Reconstructions:
                 that were built, when those give the very bytes that are recorded.
 
         Raises:
+            InvalidInput: a file is given for a version that was not made of one, or when only the kept rows are asked for.
             NotFound: there is no such version, or, when only the kept rows are asked for, they are missing.
             IntegrityFailure: likewise, they changed under their digest.
             Denied: the source is asked for, and the caller may not have the server read from its connections.
             StorageFull: there is no room for the restored files.
         """
         found = self._datasets.get(name, version)
+        if file:
+            _check_file(found, build_from)
         digest = found.logical_digest or self._stored_digest(found)
         reading, there = None, None
         if build_from is not BuildFrom.KEPT:
             reading, there = self._read_source(actor, found, digest, file, may_fetch=may_fetch, needed=build_from is BuildFrom.SOURCES)
         made, used, different = self._choose(found, digest, build_from, reading, there, restore=restore)
+        sound = None if different else made
+        restored, lost = self._restore(found, sound) if restore else ((), ())
         with self._ledger.transaction(actor) as tx:
             store.lock(tx.session, name)
-            restored, lost = self._restore(found, None if different else made) if restore else ((), ())
             if restore and not lost:
                 store.remove_removal(tx.session, found.id)
             outcome = Reconstruction(
@@ -88,6 +93,8 @@ class Reconstructions:
                 unrestorable=lost,
             )  # fmt: skip
             tx.record("dataset.version.reconstructed", found.id, outcome.record() | {"logical_digest": made.logical_digest if made else ""})
+        if restore and not lost and self._tables.missing(name, [file for file in found.files if file.path]):
+            self._restore(found, sound)  # a vacuum that was under way took them again; it takes none of a version that is not marked
         return outcome
 
     def _choose(
@@ -170,8 +177,9 @@ class Reconstructions:
             made = build_from_rows(rows, version)
         except GatelineError as error:
             return _unreadable(what, (error.message,)), None
-        self._keep_raw(version, rows)
-        return self._compared(version, digest, made, what, ())
+        restored = self._keep_raw(version, rows)
+        reading, made = self._compared(version, digest, made, what, ())
+        return replace(reading, raw_restored=restored), made
 
     def _compared(
         self, version: DatasetVersion, digest: str, made: Made, what: str, changed: tuple[str, ...]
@@ -207,13 +215,15 @@ class Reconstructions:
         except GatelineError:
             return None
 
-    def _keep_raw(self, version: DatasetVersion, rows: pl.DataFrame) -> None:
-        """Put raw rows that were lost back into the object store when the source gives their very bytes."""
+    def _keep_raw(self, version: DatasetVersion, rows: pl.DataFrame) -> bool:
+        """Put raw rows that were lost back into the object store when the source gives their very bytes; return whether it did."""
         try:
             self._objects.verify(version.raw.sha256)
         except GatelineError:
             if sha256_bytes(content := encode(rows)) == version.raw.sha256:
                 self._objects.put_bytes(content)
+                return True
+        return False
 
     def _stored_digest(self, version: DatasetVersion) -> str:
         """Return the logical digest of the stored rows, for a version from before it was recorded."""
@@ -256,6 +266,15 @@ class Reconstructions:
             return self._objects.verified_path(file.sha256).read_bytes()
         except GatelineError:
             return None
+
+
+def _check_file(version: DatasetVersion, build_from: BuildFrom) -> None:
+    """Refuse a file that would not be looked at."""
+    kind = version.made_of.kind
+    if kind is not SourceKind.FILE:
+        raise InvalidInput(f"{version.id} was made of {_MADE_OF[kind]}, and a file is given.", next_step="Leave out --file.")
+    if build_from is BuildFrom.KEPT:
+        raise InvalidInput("The kept rows are asked for, and a file is given.", next_step="Leave out --file, or build with: --from auto.")
 
 
 def _described(source: Source, table_id: str) -> str:

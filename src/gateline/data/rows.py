@@ -26,7 +26,8 @@ def typed_rows(columns: Mapping[str, ColumnType], rows: Sequence[Mapping[str, An
     datetime texts with an offset such as 2013-01-31T10:00:00Z, naive_datetime such texts without one.
 
     Raises:
-        InvalidInput: rows have unknown columns or values of another kind; the first twenty mistakes are named.
+        InvalidInput: rows have unknown columns or values of another kind; the first twenty mistakes are named, with rows
+            counted from 1.
     """
     import polars as pl
 

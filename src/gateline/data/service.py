@@ -134,6 +134,7 @@ class Datasets:
         )  # fmt: skip
         profile = profile_table(made.frame)
         commit = commit or self._tables.replace(given.name, made.frame, made.schema)
+        self._tables.check_presence(given.name, commit.files)
         for _ in range(_ATTEMPTS):
             try:
                 with self._ledger.transaction(actor) as tx:
@@ -142,7 +143,6 @@ class Datasets:
                     if known is not None:
                         return known
                     _check_feed(tx.session, given)
-                    self._tables.check_presence(given.name, commit.files)
                     number = store.newest_number(tx.session, given.name) + 1
                     version = DatasetVersion(
                         id=DatasetVersionId(version_id(given.name, number)), name=given.name, version=number,
@@ -152,10 +152,19 @@ class Datasets:
                         created_at=tx.now, created_by=actor,
                     )  # fmt: skip
                     self._add(tx, version, given.request, contract=passed.confirm(tx))
+                self._check_survival(version)
                 return version
             except IntegrityError:
                 continue  # another process took the number; look again
         raise Conflict(f"Dataset '{given.name}' is being registered by others.", next_step="Run the command again.")
+
+    def _check_survival(self, version: DatasetVersion) -> None:
+        """Refuse when a vacuum removed files between the last look at them and the record, which keeps them from now on."""
+        if gone := self._tables.missing(version.name, version.files):
+            raise Conflict(
+                f"{version.id} is registered, but a vacuum removed its files {', '.join(gone)} in the same moment.",
+                next_step=f"Run: gateline dataset reconstruct {version.id} --restore.",
+            )
 
     def get(self, name: str, version: int | None = None) -> DatasetVersion:
         """Return a version, by default the newest.

@@ -82,6 +82,11 @@ class Sources:
 
         valid_name("dataset", name)
         rules.check_provenance(provenance)
+        if wanted.kind is SourceKind.SQL and wanted.table_version is not None:
+            raise InvalidInput(
+                f"Version {wanted.table_version} of a Delta table is given, but a query reads no such table.",
+                next_step="Leave out the table version, or give the path of a Delta table instead of the query.",
+            )
         as_of = self._clock.now()
         frame, made_of = self.read(wanted, now=as_of)
         if not frame.width or not frame.height:

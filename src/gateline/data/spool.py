@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, update
 
 from gateline.data import rules, store
-from gateline.data.batches import Batch, columns_of, opened, take, typed_batch
+from gateline.data.batches import Batch, Feed, columns_of, opened, take, typed_batch
 from gateline.data.building import Given
 from gateline.data.model import Column, ColumnType, FileFormat, Provenance, ReadOptions, Source, SourceKind, TableFile
 from gateline.data.rows import typed_rows
@@ -114,7 +114,7 @@ class Spool:
             raise TooLarge(f"The batch has {len(rows):,} rows; the limit is {SPOOL_ROWS_MAX:,}.", next_step="Send smaller batches.")
         frame = self.typed(name, rows)
         batch = Batch(key=key, digest=digest("dataset.rows.batch", [dict(row) for row in rows]), rows=rows)
-        (taken,) = self.append_each(actor, name, frame, [batch])
+        ((taken,),) = self.append_each(actor, [Feed(name=name, frame=frame, batches=[batch])])
         return taken
 
     def is_open(self, name: str) -> bool:
@@ -131,9 +131,9 @@ class Spool:
         """
         return typed_batch(self._ledger, name, rows)
 
-    def append_each(self, actor: str, name: str, frame: pl.DataFrame, batches: Sequence[Batch]) -> list[dict[str, Any]]:
+    def append_each(self, actor: str, feeds: Sequence[Feed]) -> list[list[dict[str, Any]]]:
         """Take batches of checked rows, all of them or none; see `append` for what is promised of each, `take` for arguments and errors."""
-        return take(self._ledger, actor, name, frame, batches)
+        return take(self._ledger, actor, feeds)
 
     def status(self, name: str) -> dict[str, Any]:
         """Return how many batches were received and committed, how many rows wait, and in how many files the others lie."""

@@ -160,11 +160,15 @@ class Tables:
         Raises:
             Conflict: a vacuum whose clock ran ahead removed files that were just being registered.
         """
-        if gone := [file.path for file in files if not self._place.has(dataset, file.path)]:
+        if gone := self.missing(dataset, files):
             raise Conflict(
                 f"The files {', '.join(gone)} of dataset '{dataset}' were removed while they were being registered.",
                 next_step="Run the command again.",
             )
+
+    def missing(self, dataset: str, files: Sequence[TableFile]) -> list[str]:
+        """Return the paths that are not there."""
+        return [file.path for file in files if not self._place.has(dataset, file.path)]
 
     def head(self, dataset: str) -> frozenset[str]:
         """Return the paths of the newest state of the Delta table; none when there is no table yet."""

@@ -18,9 +18,10 @@ from gateline.features.declarations.calendars import (
     holiday_facts,
 )
 from gateline.features.declarations.plan import Aggregate, EventSource, KnownAt, Label, Plan, instant
+from gateline.features.declarations.request_views import CalendarView, OnDemandView
 from gateline.features.declarations.spans import seconds_of
 from gateline.features.declarations.transforms import Impute, OrdinalEncode, QuantileClip, Standardise, Strategy
-from gateline.features.declarations.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, WindowView
+from gateline.features.declarations.views import Aggregation, Entity, LatestView, LookupView, WindowView
 from gateline.features.model import (
     FeatureColumn,
     FeatureKind,
@@ -37,8 +38,8 @@ from gateline.features.records.seals import fit_from_dict, split_fit_id
 
 if TYPE_CHECKING:
     from gateline.features.catalogue import FeatureViews
+    from gateline.features.engine.checking import FACT_TYPES
     from gateline.features.engine.distinct import EXACT_MAX, hashed
-    from gateline.features.engine.expressions import FACT_TYPES
     from gateline.features.engine.fitted import FittedTransforms, fit, fitted_from_dict
     from gateline.features.engine.point_in_time import compute
     from gateline.features.fits import FeatureFits
@@ -126,7 +127,7 @@ _HOMES = {
     "EventIntake": "gateline.features.intake",
     "EXACT_MAX": "gateline.features.engine.distinct",
     "hashed": "gateline.features.engine.distinct",
-    "FACT_TYPES": "gateline.features.engine.expressions",
+    "FACT_TYPES": "gateline.features.engine.checking",
     "FeatureMarks": "gateline.features.marks.model",
     "Marks": "gateline.features.marks.service",
     "FittedTransforms": "gateline.features.engine.fitted",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from sqlalchemy.exc import IntegrityError
 
-from gateline.features.engine.expressions import check_plan
+from gateline.features.engine.checking import check_plan
 from gateline.features.engine.fitted import fit
 from gateline.features.engine.point_in_time import compute
 from gateline.features.proofs.leaks import refuse_leaks

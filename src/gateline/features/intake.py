@@ -2,7 +2,8 @@
 
 The dataset comes first because it is the side that the other can be rebuilt from. A process that dies in between leaves events that the
 next backfill, or the sender's repetition, brings online; nobody has been told yet that they are in. The other way round, a model would be
-served values that no offline computation could ever repeat.
+served values that no offline computation could ever repeat. All that can be refused is refused before anything is written; several datasets
+of one source take their rows in one transaction.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateline.access import Permission
-from gateline.data import Batch
+from gateline.data import Batch, Feed
 from gateline.features.engine.expressions import with_expressions
 from gateline.features.online.rows import plain_rows
 from gateline.kernel.canonical import digest
@@ -61,20 +62,24 @@ class EventIntake:
             Denied: rows would be added to a dataset, and the principal may not.
             InvalidInput: rows do not fit, or differ though their event ids are equal.
             ContractBroken: rows break what the dataset's contract promises of single rows.
-            Conflict: the dataset is made of files and `spool` is true, or it holds another row with the event id of one of these.
+            Conflict: the dataset is made of files and `spool` is true, or it holds another row with the event id of one of these, or the
+                online store holds values of another type.
             TooLarge: there are too many rows.
-            StorageFull: there is no room. Rows may be in the dataset, and not yet online: send them again when there is.
+            StorageFull: there is no room. Rows may be in every dataset, and not yet online: send them again when there is, which completes
+                it and counts nothing twice.
+            Unavailable: likewise, the online store does not answer.
         """
         checked = self.online.checked(source, rows)
         wanted = checked.sources if spool is not False else ()
         fed = {one.dataset: one for one in wanted if self._is_fed(one, insisting=spool is True)}
         if fed:
             self.access.require_at_door(principal, Permission.DATASET_WRITE)
-        batches = {name: self._batches(one, rows) for name, one in fed.items()} if rows else {}
+        feeds = [self._feed(one, rows) for one in fed.values()] if rows else []
+        if feeds:
+            self.online.try_in(checked)
         counts = {one.dataset: {"spooled": one.dataset in fed, "appended": 0, "repeated": 0} for one in checked.sources}
-        for name, (frame, own) in batches.items():
-            repeated = self._append(principal.name, fed[name], frame, own)
-            counts[name] |= {"appended": len(own) - repeated, "repeated": len(rows) - len(own) + repeated}
+        for feed, repeated in zip(feeds, self._append(principal.name, fed, feeds), strict=True):
+            counts[feed.name] |= {"appended": len(feed.batches) - repeated, "repeated": len(rows) - len(feed.batches) + repeated}
         return self.online.take_in(checked) | {"datasets": counts}
 
     def _is_fed(self, source: EventSource, *, insisting: bool) -> bool:
@@ -86,7 +91,7 @@ class EventIntake:
             )
         return fed
 
-    def _batches(self, source: EventSource, rows: Sequence[Values]) -> tuple[pl.DataFrame, dict[str, Batch]]:
+    def _feed(self, source: EventSource, rows: Sequence[Values]) -> Feed:
         """Return each event once, in the order of the rows: typed, and under a key made of its event id.
 
         Raises:
@@ -97,27 +102,28 @@ class EventIntake:
         places = []
         for place, (key, said) in enumerate(_named(source, frame)):
             if key not in found:
-                found[key] = Batch(key=key, digest=said, rows=[rows[place]])
+                found[key] = Batch(key=key, digest=said, rows=[rows[place]], first=place + 1)
                 places.append(place)
             elif found[key].digest != said:
                 raise InvalidInput(
-                    f"Row {place} has the event id of an earlier row ({_shown(source, frame, place)}), and differs from it.",
+                    f"Row {place + 1} has the event id of an earlier row ({_shown(source, frame, place)}), and differs from it.",
                     next_step="An event never changes: send one of them, or give the other an event id of its own.",
                 )
-        return frame[places], found
+        return Feed(name=source.dataset, frame=frame[places], batches=[*found.values()])
 
-    def _append(self, actor: str, source: EventSource, frame: pl.DataFrame, batches: dict[str, Batch]) -> int:
-        """Add the rows to the dataset; return how many were there already."""
+    def _append(self, actor: str, fed: Mapping[str, EventSource], feeds: Sequence[Feed]) -> list[int]:
+        """Add the rows to their datasets, to all or to none; return for each how many were there already."""
         try:
-            return sum(one["repeated"] for one in self.spool.append_each(actor, source.dataset, frame, [*batches.values()]))
+            return [sum(one["repeated"] for one in taken) for taken in self.spool.append_each(actor, feeds)] if feeds else []
         except Conflict as refused:
             others = set(refused.facts.get("keys", ()))
-            first = next((place for place, key in enumerate(batches) if key in others), None)
-            if first is None:
+            feed = next((feed for feed in feeds if feed.name == refused.facts.get("dataset")), None)
+            if feed is None or not others:
                 raise
+            first = next(place for place, batch in enumerate(feed.batches) if batch.key in others)
             raise Conflict(
-                f"Dataset '{source.dataset}' holds another row with an event id that was sent ({_shown(source, frame, first)}); "
-                f"{len(others):,} of {len(batches):,} events are like that, and none was taken.",
+                f"Dataset '{feed.name}' holds another row with an event id that was sent ({_shown(fed[feed.name], feed.frame, first)}); "
+                f"{len(others):,} of {len(feed.batches):,} events are like that, and none was taken.",
                 next_step="An event never changes: give what is new an event id of its own.",
                 facts={"events": len(others)},
             ) from refused

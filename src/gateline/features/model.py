@@ -9,8 +9,9 @@ from typing import Any, NewType
 
 from gateline.data.model import DatasetVersionId
 from gateline.features.declarations.plan import EventSource, KnownAt, Label, Plan
+from gateline.features.declarations.request_views import CalendarView, OnDemandView
 from gateline.features.declarations.transforms import Transform
-from gateline.features.declarations.views import CalendarView, OnDemandView, SourcedView, View
+from gateline.features.declarations.views import SourcedView, View
 from gateline.kernel.canonical import digest
 from gateline.kernel.clock import Instant
 
@@ -154,7 +155,7 @@ class Leak:
     Attributes:
         kind: How.
         feature: Which feature.
-        row: An example: a row id of the set, or `dataset[row number]`, counted from 0.
+        row: An example: a row id of the set, or `dataset[row number]`, counted from 1.
         t: The time at which that row uses the value, in UTC microseconds.
         detail: A sentence with the numbers.
     """

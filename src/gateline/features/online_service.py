@@ -78,28 +78,18 @@ class OnlineFeatures:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_prepared", Prepared(self.feature_sets, self.datasets))
 
-    def push(self, source: str, rows: Sequence[Values]) -> dict[str, Any]:
-        """Take in events of a source; when it returns, they are durable in every online view of the source.
-
-        Sending the same rows again changes nothing, so a caller that got no answer sends them again.
+    def checked(self, source: str, rows: Sequence[Values]) -> CheckedEvents:
+        """Return events of a source, ready to be taken in.
 
         Args:
             source: Name of the event source.
             rows: Rows of the source's dataset: column to value, every column that the source uses.
 
-        Returns:
-            `rows`, and for each view version what became of them (see `Taken`).
-
         Raises:
             NotFound: no online view reads the source.
             InvalidInput: rows do not fit the dataset, lack an event id, or say that they become available in the future.
             TooLarge: there are too many rows.
-            StorageFull: there is no room; nothing was written.
         """
-        return self.take_in(self.checked(source, rows))
-
-    def checked(self, source: str, rows: Sequence[Values]) -> CheckedEvents:
-        """Return events of a source, ready to be taken in; raises as `push` does, but for StorageFull."""
         if len(rows) > EVENT_ROWS_MAX:
             raise TooLarge(f"{len(rows):,} events came at once; at most {EVENT_ROWS_MAX:,} may.", next_step="Send them in several batches.")
         reading = self.views.reading(source)
@@ -118,8 +108,28 @@ class OnlineFeatures:
                 usable_rows(view.source, frame, view.keys)
         return CheckedEvents(source=source, rows=len(rows), groups=frames)
 
+    def try_in(self, events: CheckedEvents) -> None:
+        """Raise what `take_in` would raise of checked events, and write nothing.
+
+        Raises:
+            Conflict: values have another type than what is kept of their entities; the columns are named.
+        """
+        for group, frame in events.groups:
+            OnlineViews(self.store).try_in([view for _, view in group], frame, self.clock.now())
+
     def take_in(self, events: CheckedEvents) -> dict[str, Any]:
-        """Take in checked events; see `push`."""
+        """Take in checked events; when it returns, they are durable in every online view of the source.
+
+        Taking in the same events again changes nothing, so a caller that got no answer sends them again.
+
+        Returns:
+            `rows`, and for each view version what became of them (see `Taken`).
+
+        Raises:
+            Conflict: as `try_in`; views before may have taken the events.
+            StorageFull: there is no room; likewise.
+            Unavailable: the store does not answer; likewise.
+        """
         result: dict[str, Any] = {}
         for group, frame in events.groups:
             taken = OnlineViews(self.store).take_in([view for _, view in group], frame, self.clock.now())

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from gateline.data import POLARS_TYPES
 from gateline.features.engine.derived import aliases_needed
+from gateline.features.engine.expressions import FEATURE_TYPES
 from gateline.features.online.rows import source_schema
 from gateline.kernel.limits import DEFINITIONS_CACHED
 from gateline.kernel.names import split_version_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import polars as pl
 
     from gateline.data import Datasets
     from gateline.features.declarations.plan import EventSource, Plan
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     Schema = Mapping[str, pl.DataType]
 
-_TYPES = {"int64": pl.Int64(), "float64": pl.Float64(), "boolean": pl.Boolean(), "string": pl.String()}
+_TYPES = {name: dtype for dtype, name in FEATURE_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.features.declarations.calendars import calendar_mistakes
 from gateline.features.declarations.plan import Aggregate, EventSource, Latest, Plan, Window
+from gateline.features.declarations.request_views import OnDemandView
 from gateline.features.declarations.transforms import transform_mistakes
-from gateline.features.declarations.views import OnDemandView, WindowView
+from gateline.features.declarations.views import WindowView
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.limits import TEXT_LENGTH_MAX

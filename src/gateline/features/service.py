@@ -58,7 +58,7 @@ class FeatureSets:
         """
         rules.refuse(feature_set.name, rules.set_mistakes(feature_set))
         plan = feature_set.plan
-        from gateline.features.engine.expressions import check_plan
+        from gateline.features.engine.checking import check_plan
         from gateline.features.proofs.leaks import refuse_leaks
 
         wanted = dataset_versions or {}

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Dialect, Text, TypeDecorator, create_engine, event, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass, Session, sessionmaker
 
 from gateline.kernel.canonical import canonical_bytes
-from gateline.kernel.errors import StorageFull, Unavailable
+from gateline.kernel.changes import Changes
+from gateline.kernel.errors import ConfigurationError, InvalidInput, StorageFull, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,11 +64,27 @@ _FULL = ("database or disk is full", "no space left on device", "disk full")
 _BUSY = ("database is locked", "database table is locked", "could not connect", "connection refused", "server closed the connection")
 
 
+_UNFIT = ("too large to convert to SQLite INTEGER", "surrogates not allowed")
+
+
+def _unfit(error: BaseException) -> InvalidInput:
+    return InvalidInput(
+        f"The records database cannot hold one of the values: {str(error).partition(chr(10))[0]:.200}.",
+        next_step="Whole numbers have at most 64 bits; text holds no NUL and no half of a surrogate pair.",
+    )
+
+
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn a full disk, a database locked for too long or one that is away into errors of the tree; the change was rolled back."""
+    """Turn what a database refuses into errors of the tree: no space, no answer, a value it cannot hold; the change was rolled back."""
     try:
         yield
+    except DataError as error:
+        raise _unfit(error.orig or error) from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        if not any(sign in str(error) for sign in _UNFIT):
+            raise
+        raise _unfit(error) from error
     except OperationalError as error:
         words = str(error.orig).lower()
         if any(sign in words for sign in _FULL):
@@ -87,6 +104,9 @@ class Records:
 
     Args:
         url: SQLAlchemy URL, `sqlite:///…` or `postgresql://…` (psycopg 3).
+
+    Attributes:
+        changes: Which tables this process has changed.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,6 +119,7 @@ class Records:
         self.engine: Engine = create_engine(location, pool_pre_ping=not self.is_sqlite)
         if self.is_sqlite:
             _prepare_sqlite(self.engine)
+        self.changes = Changes(self.engine)
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
         self._reader = self.engine.execution_options(read_only=True)
         self._reading = sessionmaker(self._reader, expire_on_commit=False)
@@ -121,13 +142,18 @@ class Records:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open the transaction of a change. Domains use `Ledger.transaction`, which adds the ledger entry."""
-        with database_errors(), self._writing.begin() as session:
+        with database_errors(), self.changes.writing(), self._writing.begin() as session:
             yield session
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision; a second process waits, then finds nothing to do."""
+        """Bring the schema to the newest revision; a second process waits, then finds nothing to do.
+
+        Raises:
+            ConfigurationError: a newer Gateline has brought it further; nothing was changed.
+        """
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
@@ -135,7 +161,13 @@ class Records:
             if not self.is_sqlite:  # SQLite's write lock, taken at BEGIN, does the same
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise ConfigurationError(
+                    f"The records database is of another Gateline than this one, most likely a newer one: {error}.",
+                    next_step="Start the newer Gateline, or restore the records that were kept before the upgrade. Nothing was changed.",
+                ) from error
 
     def close(self) -> None:
         """Return every connection."""

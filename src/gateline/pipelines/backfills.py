@@ -14,7 +14,7 @@ from gateline.kernel.limits import MAP_ITEMS_MAX
 from gateline.kernel.names import valid_name
 from gateline.kernel.passes import step_each
 from gateline.pipelines.model import OPEN_RUNS, RunState
-from gateline.pipelines.requests import queue_run
+from gateline.pipelines.requests import plain_parameters, queue_run
 from gateline.pipelines.schedule_model import Backfill, BackfillState, RunRequest
 from gateline.pipelines.schedule_store import BackfillRow, to_backfill
 from gateline.pipelines.store import PipelineRunRow
@@ -74,6 +74,7 @@ class Backfills:
             priority: Of its runs.
         """
         valid_name("pipeline", pipeline)
+        plain_parameters(pipeline, parameters)
         mistakes = []
         if not items:
             mistakes.append("the range is empty")

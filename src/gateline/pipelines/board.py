@@ -14,7 +14,7 @@ from gateline.pipelines.model import OPEN_STEPS, Artifact, RunState, StepState
 from gateline.pipelines.plan import decision, items_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateline.pipelines.plan import Plan, PlanNode
 
@@ -97,16 +97,19 @@ class Board:
         """Return the place that stands for a node: of a mapped one, that of the whole."""
         return self.places.get((node, WHOLE if self.nodes[node].over else 0))
 
-    def advance(self, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any]) -> None:
-        """Move every step as far as it can go without a runner.
+    def advance(
+        self, cached: Callable[[str], Hit | None], read: Callable[[Artifact], Any], *, names: Collection[str] | None = None
+    ) -> None:
+        """Move steps as far as they can go without a runner.
 
         Args:
             cached: Returns the result of a key that was computed before, or None.
             read: Returns the JSON value of a stored artifact.
+            names: The nodes to look at, when not all.
         """
         for name, node in self.nodes.items():
             place = self.whole(name)
-            if place is None:
+            if place is None or (names is not None and name not in names):
                 continue
             try:
                 if place.state is StepState.WAITING:
@@ -147,6 +150,10 @@ class Board:
         """Return what a step is called with: values, artifacts, and lists and fields of these."""
         items = self._items_of(node, index, read)
         return {name: self._filled(argument, items) for name, argument in node.arguments.items()}
+
+    def arguments_but(self, node: PlanNode, coming: Collection[str]) -> dict[str, Any]:
+        """Return what a plain step is called with, with the results of some nodes left as references: those are still to come."""
+        return {name: self._filled(argument, {}, coming) for name, argument in node.arguments.items()}
 
     def result(self, reference: Mapping[str, Any]) -> Artifact | list[Artifact] | None:
         """Return the artifact that a reference stands for; of a mapped node, those of its items in order. None when there is none."""
@@ -227,17 +234,19 @@ class Board:
     def _items_of(self, node: PlanNode, index: int, read: Callable[[Artifact], Any]) -> dict[str, Any]:
         return {} if node.over is None else {name: self._elements(over, read)[index] for name, over in node.over.items()}
 
-    def _filled(self, argument: Mapping[str, Any], items: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an argument of the plan with artifacts in place of nodes."""
+    def _filled(self, argument: Mapping[str, Any], items: Mapping[str, Any], coming: Collection[str] = ()) -> dict[str, Any]:
+        """Return an argument of the plan with artifacts in place of nodes that are not to come."""
+        if "node" in argument and argument["node"] in coming:
+            return dict(argument)
         if "node" in argument:
             found = self.result(argument)
             return {"list": [{"artifact": one.as_dict()} for one in found]} if isinstance(found, list) else _artifact(found)
         if "item" in argument:
             return dict(items[argument["item"]])
         if "list" in argument:
-            return {"list": [self._filled(one, items) for one in argument["list"]]}
+            return {"list": [self._filled(one, items, coming) for one in argument["list"]]}
         if "fields" in argument:
-            return {"fields": {name: self._filled(one, items) for name, one in argument["fields"].items()}}
+            return {"fields": {name: self._filled(one, items, coming) for name, one in argument["fields"].items()}}
         return {"value": argument["value"]}
 
     def _elements(self, over: Mapping[str, Any], read: Callable[[Artifact], Any]) -> Any:

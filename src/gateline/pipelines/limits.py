@@ -99,8 +99,11 @@ def may_begin(session: Session, pipeline: str, now: int) -> bool:
     return row is None or not obstacle(limits := to_limits(row), _usage(session, limits, now))
 
 
-def duplicate(session: Session, pipeline: str, parameters: dict[str, Any], now: int) -> PipelineRunRow | None:
-    """Return the run that a request with these parameters repeats, within the pipeline's window; requests wait here for each other."""
+def duplicate(session: Session, pipeline: str, parameters: dict[str, Any], now: int, *, project: str = "") -> PipelineRunRow | None:
+    """Return the run that a request with these parameters repeats, within the pipeline's window; requests wait here for each other.
+
+    A request for runners of one project repeats only a run of that project; one for any project repeats any.
+    """
     row = session.get(LimitsRow, pipeline, with_for_update=True, populate_existing=True)
     if row is None or not row.deduplicate_seconds:
         return None
@@ -108,8 +111,11 @@ def duplicate(session: Session, pipeline: str, parameters: dict[str, Any], now: 
         select(PipelineRunRow)
         .where(PipelineRunRow.pipeline == pipeline, PipelineRunRow.parameters == parameters)
         .where(PipelineRunRow.requested_at > now - row.deduplicate_seconds * SECOND, PipelineRunRow.requested_at <= now)
-        .where(PipelineRunRow.state.notin_([RunState.FAILED, RunState.CANCELLED]))
+        .where(PipelineRunRow.state.notin_([RunState.FAILED, RunState.CANCELLED]), PipelineRunRow.cancelled_at.is_(None))
+        .where(PipelineRunRow.failure == "")
     )
+    if project:
+        query = query.where(PipelineRunRow.project == project)
     return session.scalar(query.order_by(PipelineRunRow.requested_at.desc()).limit(1))
 
 

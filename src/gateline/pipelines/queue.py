@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 
 from gateline.kernel.clock import SECOND
 from gateline.pipelines.limits import obstacles
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from gateline.pipelines.tasks import Runner
 
 LOOKED_AT = 20
+_READY = (
+    select(StepRunRow.run_id, StepRunRow.node, StepRunRow.index)
+    .join(PipelineRunRow, PipelineRunRow.id == StepRunRow.run_id)
+    .where(StepRunRow.state == StepState.READY, StepRunRow.not_before <= bindparam("now"))
+    .where(StepRunRow.executor.in_(bindparam("executors", expanding=True)))
+    .where(PipelineRunRow.project == bindparam("project"), PipelineRunRow.state == RunState.RUNNING)
+    .order_by(PipelineRunRow.priority.desc(), PipelineRunRow.requested_at, StepRunRow.position, StepRunRow.index)
+    .limit(LOOKED_AT)
+)
+_READY_OF_RUN = _READY.where(StepRunRow.run_id == bindparam("run_id"))
 
 
 def expired(session: Session, now: int) -> Sequence[AttemptRow]:
@@ -36,16 +46,9 @@ def held_by(session: Session, runner: str, before: int) -> list[tuple[str, str, 
 
 def ready(session: Session, runner: Runner, now: int) -> list[tuple[str, str, int]]:
     """Return the steps that the runner may take, the most urgent first."""
-    query = (
-        select(StepRunRow.run_id, StepRunRow.node, StepRunRow.index)
-        .join(PipelineRunRow, PipelineRunRow.id == StepRunRow.run_id)
-        .where(StepRunRow.state == StepState.READY, StepRunRow.not_before <= now, StepRunRow.executor.in_(runner.executors))
-        .where(PipelineRunRow.project == runner.project, PipelineRunRow.state == RunState.RUNNING)
-        .order_by(PipelineRunRow.priority.desc(), PipelineRunRow.requested_at, StepRunRow.position, StepRunRow.index)
-    )
-    if runner.run_id:
-        query = query.where(StepRunRow.run_id == runner.run_id)
-    return [(run_id, node, index) for run_id, node, index in session.execute(query.limit(LOOKED_AT))]
+    asked = {"now": now, "executors": list(runner.executors), "project": runner.project, "run_id": runner.run_id}
+    found = session.connection().execute(_READY_OF_RUN if runner.run_id else _READY, asked)
+    return [(run_id, node, index) for run_id, node, index in found]
 
 
 def undrawn(session: Session, runner: Runner, now: int) -> list[str]:

@@ -37,6 +37,8 @@ class ApprovalState(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     TIMED_OUT = "timed_out"
+    WITHDRAWN = "withdrawn"
+    """The run ended, or failed elsewhere, before anybody answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

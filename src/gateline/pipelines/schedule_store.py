@@ -22,7 +22,7 @@ from gateline.pipelines.schedule_model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from gateline.ledger import Transaction
     from gateline.pipelines.store import PipelineRunRow
@@ -134,6 +134,16 @@ def ask(tx: Transaction, run: PipelineRunRow, questions: Mapping[str, tuple[str,
             tx.session.add(ApprovalRow(run_id=run.id, node=node, question=question, asked_at=tx.now, until=until))
             tx.record("pipeline.approval.asked", f"{run.id}/{node}", {"question": question, "until": until})
             tx.publish("pipeline.approval.asked", {"run_id": run.id, "pipeline": run.pipeline, "node": node, "question": question})
+
+
+def withdraw(tx: Transaction, run: PipelineRunRow, nodes: Collection[str]) -> None:
+    """Close the questions of steps that wait no longer, because their run goes another way; an answer stays."""
+    for node in sorted(nodes):
+        row = tx.session.get(ApprovalRow, (run.id, node))
+        if row is not None and row.state == ApprovalState.ASKED:
+            row.state, row.decided_by, row.decided_at = ApprovalState.WITHDRAWN, tx.actor, tx.now
+            row.comment = "The run went another way."
+            tx.record("pipeline.approval.withdrawn", f"{run.id}/{node}", {"question": row.question})
 
 
 def to_schedule(row: ScheduleRow) -> Schedule:

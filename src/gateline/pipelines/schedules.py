@@ -12,7 +12,7 @@ from gateline.kernel.errors import InvalidInput, NotFound
 from gateline.kernel.names import valid_name
 from gateline.kernel.passes import step_each
 from gateline.pipelines.cron import Cron, cron, next_time
-from gateline.pipelines.requests import queue_run
+from gateline.pipelines.requests import plain_parameters, queue_run
 from gateline.pipelines.schedule_model import CatchUp, RunRequest, Schedule
 from gateline.pipelines.schedule_rules import CATCH_UP_MAX, DUE_MAX, decide_due
 from gateline.pipelines.schedule_store import ScheduleRow, to_schedule, write
@@ -44,6 +44,7 @@ class Schedules:
         """
         valid_name("schedule", schedule.name)
         valid_name("pipeline", schedule.pipeline)
+        plain_parameters(schedule.pipeline, schedule.parameters)
         Cron(schedule.cron, schedule.zone)
         if not 1 <= schedule.catch_up_max <= CATCH_UP_MAX:
             raise InvalidInput(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 
-from gateline.kernel.errors import NotFound
+from gateline.kernel.errors import Conflict, NotFound
 from gateline.kernel.names import valid_name
 from gateline.kernel.passes import step_each
 from gateline.pipelines import store
 from gateline.pipelines.model import OPEN_RUNS, PipelineRun, RunState, StepAttempt, StepState
 from gateline.pipelines.plan_rules import plan_from_dict
-from gateline.pipelines.requests import queue_run
+from gateline.pipelines.requests import own_key, plain_parameters, queue_run
 from gateline.pipelines.schedule_model import RunRequest
 from gateline.pipelines.settling import close_run
 from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, StepRunRow
+from gateline.pipelines.tasks import check_keys
 from gateline.pipelines.work import Desk, locked
 
 if TYPE_CHECKING:
@@ -57,13 +58,25 @@ class Pipelines:
                 pipeline's limits name is that other run.
             project: Only runners of this project; empty: of any.
             priority: Runs with a greater one are worked on first.
+
+        Raises:
+            InvalidInput: a parameter is no JSON that can be kept, or the key is one of schedules, triggers or backfills.
+            Conflict: the key named a request for another pipeline, or with other parameters.
         """
         valid_name("pipeline", pipeline)
+        own_key(request_key)
+        wanted = RunRequest(
+            pipeline=pipeline, parameters=plain_parameters(pipeline, parameters), reason=reason, request_key=request_key, project=project,
+            priority=priority,
+        )  # fmt: skip
         with self._ledger.transaction(actor.name) as tx:
-            wanted = RunRequest(
-                pipeline=pipeline, parameters=dict(parameters), reason=reason, request_key=request_key, project=project, priority=priority
-            )
-            return store.to_run(queue_run(tx, wanted))
+            row = queue_run(tx, wanted)
+            if request_key and (row.pipeline, row.parameters) != (pipeline, wanted.parameters):
+                raise Conflict(
+                    f"The request key '{request_key}' names another request: {row.id}, of pipeline '{row.pipeline}'.",
+                    next_step="Use a key of its own for each request.",
+                )
+            return store.to_run(row)
 
     def get(self, run_id: str) -> PipelineRun:
         """Return a run with its steps."""
@@ -93,8 +106,10 @@ class Pipelines:
 
     def preview(self, plan: dict[str, Any], codes: dict[str, str], environment: str) -> dict[str, str]:
         """Say for each node of a plan what a run would do now: `reuse`, `run`, `skip`, `fail`, or `unknown` before earlier ones ran."""
+        sound = plan_from_dict(plan)
+        check_keys(sound, codes, environment)
         with self._ledger.records.read() as session:
-            return self.desk.settling.preview(session, plan_from_dict(plan), codes, environment)
+            return self.desk.settling.preview(session, sound, codes, environment)
 
     def output(self, run_id: str, node: str, index: int, *, offset: int = 0) -> dict[str, Any]:
         """Return what the newest attempt at a step has written, from a position on.
@@ -143,8 +158,11 @@ class Pipelines:
         busy = select(StepRunRow.run_id).where(
             StepRunRow.run_id == PipelineRunRow.id, StepRunRow.state.in_([StepState.READY, StepState.RUNNING]), StepRunRow.index >= 0
         )
+        own = StepRunRow.run_id == PipelineRunRow.id
+        decided = or_(StepRunRow.state == StepState.FAILED, and_(StepRunRow.state == StepState.WAITING, StepRunRow.approved_by != ""))
+        movable = or_(PipelineRunRow.awaited == "", select(StepRunRow.run_id).where(own, decided).exists())
         with self._ledger.records.read() as session:
-            query = select(PipelineRunRow.id).where(PipelineRunRow.state == RunState.RUNNING, PipelineRunRow.awaited == "", ~busy.exists())
+            query = select(PipelineRunRow.id).where(PipelineRunRow.state == RunState.RUNNING, movable, ~busy.exists())
             idle = {run_id: run_id for run_id in session.scalars(query)}
         return changed + step_each(idle, self._move, what="pipeline run")
 

@@ -6,19 +6,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
-
-from gateline.kernel.errors import IntegrityFailure, NotFound, TooLarge
+from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound, TooLarge
 from gateline.pipelines import store
+from gateline.pipelines.ahead import quick_nodes
 from gateline.pipelines.board import WHOLE, Board, Hit, Place
 from gateline.pipelines.model import RunState, StepState
 from gateline.pipelines.plan import Plan
 from gateline.pipelines.plan_rules import plan_from_dict
-from gateline.pipelines.schedule_store import ask
+from gateline.pipelines.schedule_store import ask, withdraw
 from gateline.pipelines.store import PipelineRunRow, PlanRow, StepRunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -38,18 +37,33 @@ class Drawn:
 
     Attributes:
         nodes: The nodes of the plan by name.
+        positions: Node to its position in the plan.
+        followers: Node to those that need it.
         codes: Node to the digest of its code.
         environment: Digest of the environment that the steps run in.
     """
 
+    run_id: str
     plan: Plan
     codes: dict[str, str]
     environment: str
     nodes: dict[str, PlanNode] = field(init=False)
+    positions: dict[str, int] = field(init=False)
+    followers: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Index the nodes."""
         object.__setattr__(self, "nodes", {node.name: node for node in self.plan.nodes})
+        object.__setattr__(self, "positions", {name: position for position, name in enumerate(self.nodes)})
+        object.__setattr__(self, "followers", {name: [] for name in self.nodes})
+        for name, node in self.nodes.items():
+            for needed in node.needs():
+                self.followers[needed].append(name)
+
+    def board(self, names: Collection[str], rows: Sequence[StepRunRow]) -> Board:
+        """Return a board of some nodes, of which those that others of them need must be among them."""
+        part = Plan(pipeline="", nodes=tuple(self.nodes[name] for name in sorted(names, key=self.positions.__getitem__)))
+        return Board(self.run_id, part, self.codes, self.environment, [_place(row) for row in rows])
 
 
 class Settling:
@@ -62,26 +76,54 @@ class Settling:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._drawn: dict[str, Drawn] = {}
+        self._quick: dict[str, frozenset[str]] = {}
 
     def drawn(self, session: Session, run_id: str) -> Drawn:
         """Return what was drawn for a run; it never changes."""
         found = self._drawn.get(run_id)
         if found is None:
             row = session.get_one(PlanRow, run_id)
-            found = Drawn(plan=plan_from_dict(row.plan), codes=row.codes, environment=row.environment)
-            while len(self._drawn) >= _PLANS_KEPT:
-                self._drawn.pop(next(iter(self._drawn)), None)
+            found = Drawn(run_id=run_id, plan=plan_from_dict(row.plan), codes=row.codes, environment=row.environment)
+            _make_room(self._drawn)
             self._drawn[run_id] = found
+        return found
+
+    def quick(self, session: Session, run: PipelineRunRow) -> frozenset[str]:
+        """Return the nodes that were quick the last time, as `quick_nodes` found when it was first asked."""
+        found = self._quick.get(run.id)
+        if found is None:
+            _make_room(self._quick)
+            found = self._quick[run.id] = quick_nodes(session, run)
         return found
 
     def arguments(self, session: Session, row: StepRunRow, node: PlanNode) -> dict[str, Any]:
         """Return what a step is called with."""
         drawn, needed = self.drawn(session, row.run_id), node.needs()
-        rows = (
-            session.scalars(select(StepRunRow).where(StepRunRow.run_id == row.run_id, StepRunRow.node.in_(needed))).all() if needed else []
-        )
-        part = Plan(pipeline="", nodes=tuple(one for name, one in drawn.nodes.items() if name in needed))
-        return Board(row.run_id, part, drawn.codes, drawn.environment, [_place(one) for one in rows]).arguments(node, row.index, self.read)
+        plain = [session.get(StepRunRow, (row.run_id, name, 0)) for name in needed if not drawn.nodes[name].over]
+        mapped = store.steps_of_nodes(session, row.run_id, {name for name in needed if drawn.nodes[name].over})
+        return drawn.board(needed, [*filter(None, plain), *mapped]).arguments(node, row.index, self.read)
+
+    def follow(self, tx: Transaction, run: PipelineRunRow, node: str) -> bool:
+        """Write down what follows for the nodes that need one that has succeeded, when that is no more than that runners can begin them.
+
+        The whole run, which `settle` looks at, may have many more. Returns False, and changes nothing, when there is more to do.
+        """
+        drawn, session = self.drawn(tx.session, run.id), tx.session
+        names = drawn.followers[node]
+        part = {*names, *(needed for name in names for needed in drawn.nodes[name].needs())}
+        rows = {(row.node, row.index): row for row in store.steps_of_nodes(session, run.id, part)}
+        board, cache = drawn.board(part, list(rows.values())), _Cache(session, self._objects, {})
+        board.advance(cache.find, self.read, names=names)
+        changed = [place for place in board.places.values() if place.changed]
+        if cache.unknown or any(place.awaited for place in board.places.values()):
+            return False
+        if any(place.state not in {StepState.WAITING, StepState.READY, StepState.RUNNING} for place in changed):
+            return False
+        if not any(place.state is StepState.READY for place in changed) and not store.is_busy(session, run.id):
+            return False
+        self._save(tx, run, board, rows)
+        session.info["followed"] = rows  # the session alone would forget them
+        return True
 
     def settle(self, tx: Transaction, run: PipelineRunRow, known: Mapping[str, bool]) -> set[str]:
         """Write down what follows from the steps of a run, and close it when it is over.
@@ -105,7 +147,9 @@ class Settling:
                 run.failure = run.failure or board.failure()
                 board.close()
         self._save(tx, run, board, rows)
-        asked = {place.node: board.nodes[place.node].options for place in board.places.values() if place.awaited}
+        waiting = [place.node for place in board.places.values() if place.awaited and place.state is StepState.WAITING]
+        asked = {node: board.nodes[node].options for node in waiting}
+        withdraw(tx, run, {*run.awaited.split(", ")} - {"", *asked})
         run.awaited = ", ".join(asked)
         ask(tx, run, {node: (one.approval or "", one.approval_timeout_seconds) for node, one in asked.items()})
         state = board.state()
@@ -134,12 +178,19 @@ class Settling:
         Raises:
             NotFound: it is no longer stored.
             IntegrityFailure: its bytes changed.
+            InvalidInput: it is no JSON.
             TooLarge: it is too large to decide on.
         """
         if artifact.size_bytes > JSON_BYTES_MAX:
             raise TooLarge(f"A result of {artifact.size_bytes:,} bytes is too large to decide on; the limit is {JSON_BYTES_MAX:,}.")
         with self._objects.open_verified(artifact.sha256) as file:
-            return json.loads(file.read())
+            content = file.read()
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(
+                f"A result that is a {artifact.kind} is no JSON to decide on.", next_step="Return true or false, or a list, from that step."
+            ) from error
 
     def _result(self, board: Board) -> dict[str, Any]:
         """Return what the pipeline returned, when that is a JSON object of reasonable size."""
@@ -148,13 +199,13 @@ class Settling:
             return {}
         try:
             value = self.read(found)
-        except (NotFound, IntegrityFailure):
+        except (NotFound, IntegrityFailure, InvalidInput):
             return {}
         return value if isinstance(value, dict) else {}
 
     def _save(self, tx: Transaction, run: PipelineRunRow, board: Board, rows: Mapping[tuple[str, int], StepRunRow]) -> None:
         reused: dict[str, list[Place]] = {}
-        positions = {name: position for position, name in enumerate(board.nodes)}
+        positions = self.drawn(tx.session, run.id).positions
         for place in board.places.values():
             if not place.changed:
                 continue
@@ -196,12 +247,12 @@ class _Cache:
 
     def find(self, key: str) -> Hit | None:
         """Return the result of a key."""
-        row = store.finished_step(self._session, key)
-        if row is None:
+        found = store.finished_step(self._session, key)
+        if found is None:
             return None
-        artifacts = store.to_artifacts(row.artifacts)
+        run_id, artifacts = found
         states = [self._state(one) for one in artifacts]
-        return Hit(run_id=row.run_id, artifacts=artifacts, whole=False if False in states else None if None in states else True)
+        return Hit(run_id=run_id, artifacts=artifacts, whole=False if False in states else None if None in states else True)
 
     def _state(self, artifact: Artifact) -> bool | None:
         known = self._known.get(artifact.sha256)
@@ -210,6 +261,11 @@ class _Cache:
         if known is None:
             self.unknown.add(artifact.sha256)
         return known
+
+
+def _make_room(kept: dict[str, Any]) -> None:
+    while len(kept) >= _PLANS_KEPT:
+        kept.pop(next(iter(kept)), None)
 
 
 def _is_whole(objects: ObjectStore, sha256: str) -> bool:

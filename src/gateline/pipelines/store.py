@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Double, Index, Text, delete, func, select
+from sqlalchemy import BigInteger, Double, Index, Text, bindparam, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateline.kernel.records import Row
 from gateline.pipelines.model import Artifact, Outcome, PipelineRun, RunState, StepAttempt, StepRun, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -177,16 +177,71 @@ def jobs_of(session: Session, run_id: str) -> dict[tuple[str, int], str]:
     return {(node, index): str(job["url"]) for node, index, job in session.execute(query) if job}
 
 
+_FINISHED = (
+    select(StepRunRow.run_id, StepRunRow.artifacts)
+    .where(StepRunRow.key == bindparam("key"), StepRunRow.state == StepState.SUCCEEDED, StepRunRow.reused_from == "")
+    .order_by(StepRunRow.ended_at.desc())
+    .limit(1)
+)
+_OF_NODES = select(StepRunRow).where(StepRunRow.run_id == bindparam("run_id"), StepRunRow.node.in_(bindparam("nodes", expanding=True)))
+_RUN = select(PipelineRunRow).where(PipelineRunRow.id == bindparam("run_id"))
+_LOCKED_RUN = _RUN.with_for_update().execution_options(populate_existing=True)
+_ATTEMPT = (
+    select(StepRunRow, AttemptRow)
+    .where(AttemptRow.run_id == StepRunRow.run_id, AttemptRow.node == StepRunRow.node, AttemptRow.index == StepRunRow.index)
+    .where(AttemptRow.run_id == bindparam("run_id"), AttemptRow.node == bindparam("node"))
+    .where(AttemptRow.index == bindparam("item"), AttemptRow.attempt == bindparam("attempt"))
+)
+_BUSY = (
+    select(StepRunRow.node)
+    .where(StepRunRow.run_id == bindparam("run_id"), StepRunRow.state.in_([StepState.READY, StepState.RUNNING]), StepRunRow.index >= 0)
+    .limit(1)
+)
+_TAKE_OUTPUT = (
+    delete(OutputRow)
+    .where(OutputRow.run_id == bindparam("run_id"), OutputRow.node == bindparam("node"))
+    .where(OutputRow.index == bindparam("item"), OutputRow.attempt == bindparam("attempt"))
+    .returning(OutputRow.offset, OutputRow.text)
+)
+
+
+def locked_run(session: Session, run_id: str) -> PipelineRunRow | None:
+    """Return a run's row as it is now, locked until the end of the transaction."""
+    return session.scalar(_LOCKED_RUN, {"run_id": run_id})
+
+
+def attempt_at(session: Session, run_id: str, node: str, index: int, attempt: int) -> tuple[StepRunRow, AttemptRow] | None:
+    """Return a step with one of the attempts at it."""
+    found = session.execute(_ATTEMPT, {"run_id": run_id, "node": node, "item": index, "attempt": attempt}).first()
+    return None if found is None else (found[0], found[1])
+
+
+def steps_of_nodes(session: Session, run_id: str, nodes: Collection[str]) -> list[StepRunRow]:
+    """Return the steps of some nodes of a run."""
+    return list(session.scalars(_OF_NODES, {"run_id": run_id, "nodes": list(nodes)})) if nodes else []
+
+
+def have_succeeded(session: Session, run_id: str, places: Sequence[tuple[str, int]]) -> bool:
+    """Return whether steps of a run, by node and index, have all succeeded."""
+    rows = steps_of_nodes(session, run_id, {node for node, _ in places})
+    return set(places) <= {(row.node, row.index) for row in rows if row.state == StepState.SUCCEEDED}
+
+
+def is_busy(session: Session, run_id: str) -> bool:
+    """Return whether a runner has a step of a run, or can get one."""
+    return session.connection().scalar(_BUSY, {"run_id": run_id}) is not None
+
+
 def steps_of(session: Session, run_id: str) -> list[StepRunRow]:
     """Return the steps of a run in the order of its plan, a mapped node before its items."""
     query = select(StepRunRow).where(StepRunRow.run_id == run_id).order_by(StepRunRow.position, StepRunRow.index)
     return list(session.scalars(query))
 
 
-def finished_step(session: Session, key: str) -> StepRunRow | None:
-    """Return the newest executed step with this key that succeeded."""
-    query = select(StepRunRow).where(StepRunRow.key == key, StepRunRow.state == StepState.SUCCEEDED, StepRunRow.reused_from == "")
-    return session.scalar(query.order_by(StepRunRow.ended_at.desc()).limit(1))
+def finished_step(session: Session, key: str) -> tuple[str, tuple[Artifact, ...]] | None:
+    """Return run and artifacts of the newest executed step with this key that succeeded, as written so far."""
+    found = session.connection().execute(_FINISHED, {"key": key}).first()
+    return None if found is None else (found.run_id, to_artifacts(found.artifacts))
 
 
 def outcomes(session: Session, run_id: str, node: str, index: int, *, earlier_than: int) -> dict[Outcome, int]:
@@ -206,6 +261,13 @@ def same_attempt(table: type[AttemptRow | OutputRow], attempt: AttemptRow) -> tu
 def output_pieces(session: Session, attempt: AttemptRow) -> list[OutputRow]:
     """Return what an attempt under way has written, in order."""
     return list(session.scalars(select(OutputRow).where(*same_attempt(OutputRow, attempt)).order_by(OutputRow.offset)))
+
+
+def take_output(session: Session, attempt: AttemptRow) -> str:
+    """Remove what an attempt under way has written, and return it in order."""
+    place = {"run_id": attempt.run_id, "node": attempt.node, "item": attempt.index, "attempt": attempt.attempt}
+    pieces = session.connection().execute(_TAKE_OUTPUT, place).all()
+    return "".join(text for _, text in sorted(tuple(piece) for piece in pieces))
 
 
 def keep_output(session: Session, attempt: AttemptRow, offset: int, text: str) -> None:

@@ -10,7 +10,7 @@ from gateline.kernel.clock import iso
 from gateline.kernel.errors import InvalidInput, NotFound
 from gateline.kernel.names import split_version_id, valid_name
 from gateline.kernel.passes import step_each
-from gateline.pipelines.requests import is_unfinished, queue_run
+from gateline.pipelines.requests import is_unfinished, plain_parameters, queue_run
 from gateline.pipelines.schedule_model import RunRequest, Trigger, TriggerSource
 from gateline.pipelines.schedule_rules import decline
 from gateline.pipelines.schedule_store import TriggerRow, to_trigger, write
@@ -41,7 +41,9 @@ class Triggers:
         Raises:
             InvalidInput: naming what is wrong with it.
         """
+        valid_name("trigger", trigger.name)
         valid_name("pipeline", trigger.pipeline)
+        plain_parameters(trigger.pipeline, trigger.parameters)
         mistakes = []
         if not trigger.subject:
             mistakes.append("it names no endpoint or dataset")

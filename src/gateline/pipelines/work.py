@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from gateline.access import revoke
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.pipelines import queue, store
+from gateline.pipelines.ahead import is_same, steps_ahead
 from gateline.pipelines.board import WHOLE
 from gateline.pipelines.limits import may_begin
-from gateline.pipelines.model import Artifact, Outcome, RunState, StepRun, StepState
+from gateline.pipelines.model import Outcome, RunState, StepRun, StepState
 from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
 from gateline.pipelines.settling import Settling, close_run
-from gateline.pipelines.store import AttemptRow, OutputRow, PipelineRunRow, PlanRow, StepRunRow
-from gateline.pipelines.tasks import FAR, Held, Report, Runner, StepClaim, Work
+from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, StepRunRow
+from gateline.pipelines.tasks import FAR, Held, Report, Runner, StepClaim, Work, check_keys, check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ class Desk:
             InvalidInput: the plan cannot be carried out; every mistake is named.
             Conflict: the run has another plan already.
         """
-        plan_from_dict(plan)
+        check_keys(plan_from_dict(plan), codes, environment)
         with self._ledger.transaction(actor.name) as tx:
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED:
@@ -115,28 +116,61 @@ class Desk:
             self._renew(runner, due, drawing)
         return answers
 
-    def finish(self, actor: Principal, held: Held, runner: str, report: Report, *, then: Runner | None = None) -> tuple[StepRun, Work]:
+    def finish(
+        self, actor: Principal, held: Held, runner: str, report: Report, *, ahead: Sequence[tuple[str, Report]] = (),
+        then: Runner | None = None,
+    ) -> tuple[StepRun, Work]:  # fmt: skip
         """Record how an attempt ended; the same report again changes nothing. Gives the runner what comes next when it asks `then`.
+
+        Args:
+            actor: Who reports.
+            held: The attempt.
+            runner: Whose it is.
+            report: How it ended.
+            ahead: Nodes and reports of the steps that were given ahead with it, in the order of their execution.
+            then: Who asks for more.
 
         Raises:
             NotFound: an artifact was never stored.
+            InvalidInput: it has other outputs than the plan says.
             Conflict: the runner has lost the step.
         """
         unknown: set[str] = set()
-        report = replace(report, artifacts=tuple(self._sized(one) for one in report.artifacts))
+        report, ahead = self._sized(report), [(node, self._sized(one)) for node, one in ahead]
         with self._ledger.transaction(actor.name) as tx:
             run = locked(tx.session, held.run_id)
-            step = tx.session.get(StepRunRow, (held.run_id, held.node, held.index))
-            attempt = tx.session.get(AttemptRow, (held.run_id, held.node, held.index, held.attempt))
+            step, attempt = store.attempt_at(tx.session, held.run_id, held.node, held.index, held.attempt) or (None, None)
             if step is None or attempt is None or attempt.runner != runner or (attempt.ended_at and attempt.outcome != report.outcome):
                 raise lost_step(held, runner, attempt)
             if attempt.ended_at is None:
+                check_outputs(self.settling.drawn(tx.session, run.id).nodes[step.node], report)
                 self._end(tx, run, step, attempt, report)
-                unknown = self._go_on(tx, run, step)
+                unknown = self._go_on(tx, run, step) or self._take_ahead(tx, run, runner, ahead)
             work = self._next(tx, then) if then is not None and not unknown else Work()
-            tx.session.flush()
             ended = store.to_step(step, mapped=self.settling.drawn(tx.session, run.id).nodes[step.node].over is not None)
         return ended, (self._look(actor, held.run_id, unknown, then) if unknown else work)
+
+    def _take_ahead(self, tx: Transaction, run: PipelineRunRow, runner: str, ahead: Sequence[tuple[str, Report]]) -> set[str]:
+        """Record steps that a runner was given ahead, up to one that need not, or must not, be executed now: the rest counts for nothing.
+
+        Their results belong to the inputs that they have now: each follows from what was recorded before it.
+        """
+        for node, report in ahead:
+            step = tx.session.get(StepRunRow, (run.id, node, 0))
+            if step is None or self.settling.drawn(tx.session, run.id).nodes[node].over is not None:
+                return set()
+            check_outputs(self.settling.drawn(tx.session, run.id).nodes[node], report)
+            if is_same(step, report):
+                continue
+            if step.state != StepState.READY or step.attempts or run.state != RunState.RUNNING or run.cancelled_at is not None:
+                return set()
+            attempt = self.begin(tx, run, step, runner)
+            attempt.started_at = step.started_at = tx.now - round(report.seconds * SECOND)
+            self._end(tx, run, step, attempt, report)
+            unknown = self._go_on(tx, run, step)
+            if unknown or report.outcome is not Outcome.SUCCEEDED:
+                return unknown
+        return set()
 
     def take_back(self) -> int:
         """Take steps from runners that were not heard of in time, and return how many."""
@@ -203,12 +237,14 @@ class Desk:
         tx.session.flush()
         for place in queue.ready(tx.session, runner, tx.now):
             run = locked(tx.session, place[0])
-            step = tx.session.get(StepRunRow, place, with_for_update=True)
+            step = tx.session.get(StepRunRow, place)  # whoever changes it has locked its run
             if step is None or step.state != StepState.READY or run.state != RunState.RUNNING or run.cancelled_at is not None:
                 continue
             if step.executor != FAR and self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
                 continue
-            return Work(step=self.claim_of(tx, run, step, self.begin(tx, run, step, runner.name)))
+            attempt = self.begin(tx, run, step, runner.name)
+            ahead = steps_ahead(self.settling, tx.session, run, step, runner)
+            return Work(step=replace(self.claim_of(tx, run, step, attempt), ahead=ahead))
         for run_id in queue.undrawn(tx.session, runner, tx.now):
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED and not is_held(run.lease_until, tx.now):
@@ -256,12 +292,10 @@ class Desk:
 
     def _end(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, attempt: AttemptRow, report: Report) -> None:
         """Write the end of an attempt, and what becomes of its step."""
+        written = store.take_output(tx.session, attempt) if step.executor != "inline" else ""
         attempt.ended_at, attempt.outcome, attempt.detail = tx.now, report.outcome, report.detail
         attempt.cpu_seconds, attempt.peak_memory_bytes = report.cpu_seconds, report.peak_memory_bytes
-        attempt.log_sha256 = report.log_sha256
-        if step.executor != "inline":
-            attempt.log_sha256 = report.log_sha256 or self._kept_output(tx.session, attempt)
-            tx.session.execute(delete(OutputRow).where(*store.same_attempt(OutputRow, attempt)))
+        attempt.log_sha256 = report.log_sha256 or (self._objects.put_bytes(written.encode()).sha256 if written else "")
         facts: dict[str, Any] = {"attempt": attempt.attempt, "index": step.index}
         if attempt.job:
             facts["job"] = attempt.job["url"]
@@ -302,23 +336,22 @@ class Desk:
                     following.state = StepState.READY
                 return set()
             tx.session.flush()
+        simple = step.state == StepState.SUCCEEDED and not mapped and not run.failure and run.cancelled_at is None
+        if simple and self.settling.follow(tx, run, step.node):
+            return set()
         return self.settling.settle(tx, run, {})
 
-    def _sized(self, artifact: Artifact) -> Artifact:
-        """Return the artifact with its true size; raises NotFound when it is not stored."""
-        return replace(artifact, size_bytes=self._objects.path(artifact.sha256).stat().st_size)
-
-    def _kept_output(self, session: Session, attempt: AttemptRow) -> str:
-        """Store what an attempt wrote that ended without handing its output in."""
-        text = "".join(piece.text for piece in store.output_pieces(session, attempt))
-        return self._objects.put_bytes(text.encode()).sha256 if text else ""
+    def _sized(self, report: Report) -> Report:
+        """Return the report with the true sizes of its artifacts; raises NotFound when one is not stored."""
+        sized = (replace(one, size_bytes=self._objects.path(one.sha256).stat().st_size) for one in report.artifacts)
+        return replace(report, artifacts=tuple(sized))
 
 
 def locked(session: Session, run_id: str) -> PipelineRunRow:
     """Return a run's row, locked: all that changes its steps waits here for each other."""
     held: dict[str, PipelineRunRow] = session.info.setdefault("locked_runs", {})
     if run_id not in held:
-        row = session.get(PipelineRunRow, run_id, with_for_update=True, populate_existing=True)
+        row = store.locked_run(session, run_id)
         if row is None:
             raise NotFound(f"There is no pipeline run '{run_id}'.", next_step="List them with: gateline pipeline list")
         held[run_id] = row

@@ -17,13 +17,14 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from gateline.data import DatasetVersion
-from gateline.kernel.canonical import canonical_bytes, sha256_file
+from gateline.kernel.canonical import canonical_bytes, sha256_bytes, sha256_file
 from gateline.kernel.errors import IntegrityFailure, InvalidInput, StepFailed, TooLarge
 from gateline.kernel.files import storage_errors
 from gateline.kernel.limits import UPLOAD_BYTES_MAX
@@ -34,6 +35,8 @@ from gateline.sdk.references import Dataset, Model
 
 _RESULT_BYTES_MAX = 64 << 20
 _MODEL_FILES_MAX = 10_000
+_Parts = tuple[Any, dict[str, Path]]
+"""A JSON document, and further files that it names."""
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -73,21 +76,59 @@ def pack(value: Any, output: StepOutput, step: str, path: Path) -> Packed:
         StepFailed: the value is not of the declared kind, or cannot be kept; the message says what to return.
         StorageFull: the disk is full.
     """
-    kind = kind_of_value(value) if output.kind is None else output.kind
-    try:
-        with storage_errors(path):
-            parts = _WRITERS[kind](value, path)
-            content = Path(value) if kind is ArtifactKind.FILE else path
-            found = Packed(kind=kind, path=content, sha256=sha256_file(content), size_bytes=content.stat().st_size, parts=parts)
-    except (InvalidInput, TooLarge) as error:
-        what = f"Output '{output.name}' of step '{step}' cannot be kept as {kind}: {error.message}"
-        raise StepFailed(what, next_step=error.next_step) from error
+    document = pack_document(value, output, step)
+    with storage_errors(path), _kept_as(kind := _kind(value, output), output, step):
+        if document is None:
+            content = _write_file(value) if kind is ArtifactKind.FILE else _write_frame(value, path)
+            found = Packed(kind=kind, path=content, sha256=sha256_file(content), size_bytes=content.stat().st_size)
+        else:
+            size = path.write_bytes(document.content)
+            found = Packed(kind=kind, path=path, sha256=sha256_bytes(document.content), size_bytes=size, parts=document.parts)
     if found.size_bytes > UPLOAD_BYTES_MAX:
         raise StepFailed(
             f"Output '{output.name}' of step '{step}' has {found.size_bytes:,} bytes; {UPLOAD_BYTES_MAX:,} are allowed.",
             next_step="Return it in parts, or register it as a dataset and return that.",
         )
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A value that is kept as JSON.
+
+    Attributes:
+        kind: What it is.
+        content: Its canonical JSON.
+        parts: As of `Packed`.
+    """
+
+    kind: ArtifactKind
+    content: bytes
+    parts: Mapping[str, Path]
+
+
+def pack_document(value: Any, output: StepOutput, step: str) -> Document | None:
+    """Return a value as JSON, without a file; None when it is of a kind that is kept otherwise. Raises StepFailed as `pack` does."""
+    kind = _kind(value, output)
+    if kind not in _DOCUMENTS:
+        return None
+    with _kept_as(kind, output, step):
+        document, parts = _DOCUMENTS[kind](value)
+        return Document(kind=kind, content=canonical_bytes(document), parts=parts)
+
+
+def _kind(value: Any, output: StepOutput) -> ArtifactKind:
+    return kind_of_value(value) if output.kind is None else output.kind
+
+
+@contextmanager
+def _kept_as(kind: ArtifactKind, output: StepOutput, step: str) -> Iterator[None]:
+    """Say of which step an output cannot be kept."""
+    try:
+        yield
+    except (InvalidInput, TooLarge) as error:
+        what = f"Output '{output.name}' of step '{step}' cannot be kept as {kind}: {error.message}"
+        raise StepFailed(what, next_step=error.next_step) from error
 
 
 def unpack(kind: ArtifactKind, content: Path, part: Callable[[str, Path], Any], *, wanted: Any = None) -> Any:
@@ -120,22 +161,27 @@ def unpack(kind: ArtifactKind, content: Path, part: Callable[[str, Path], Any], 
         ) from error
 
 
-def _write_file(value: Any, path: Path) -> dict[str, Path]:  # noqa: ARG001 - the file stays where it is
+def _write_file(value: Any) -> Path:
+    """Return the file; it stays where it is."""
     if not isinstance(value, PurePath):
         raise InvalidInput(f"it is a {type(value).__name__}.", next_step="Return the pathlib.Path of a file.")
     if Path(value).is_dir():
         raise InvalidInput(f"{value} is a folder.", next_step="Return a file, or Model(folder=path) for the folder of a model.")
     if not Path(value).is_file():
         raise InvalidInput(f"there is no file {value}.", next_step="Write it before you return its path.")
-    return {}
+    return Path(value)
 
 
-def _write_json(value: Any, path: Path) -> dict[str, Path]:
-    _put(path, plain_value(value, "value", bytes_max=_RESULT_BYTES_MAX))
-    return {}
+def _write_frame(value: Any, path: Path) -> Path:
+    write_frame(value, path)
+    return path
 
 
-def _write_metrics(value: Any, path: Path) -> dict[str, Path]:
+def _json(value: Any) -> _Parts:
+    return plain_value(value, "value", bytes_max=_RESULT_BYTES_MAX), {}
+
+
+def _metrics(value: Any) -> _Parts:
     if not isinstance(value, Mapping):
         raise InvalidInput(f"it is a {type(value).__name__}.", next_step="Return a dictionary of names with numbers.")
     found: dict[str, Any] = {}
@@ -145,26 +191,24 @@ def _write_metrics(value: Any, path: Path) -> dict[str, Path]:
             raise InvalidInput(f"metric {name!r:.80} is a {type(one).__name__}.", next_step="Return numbers; NaN is one.")
         special = isinstance(number, float) and not math.isfinite(number)
         found[name] = next(text for text, same in _SPECIAL.items() if str(same) == str(float(number))) if special else number
-    return _write_json(found, path)
+    return _json(found)
 
 
-def _write_dataset(value: Any, path: Path) -> dict[str, Path]:
+def _dataset(value: Any) -> _Parts:
     reference = Dataset.of(value) if isinstance(value, DatasetVersion) else value
     if not isinstance(reference, Dataset):
         raise InvalidInput(f"it is a {type(value).__name__}.", next_step="Return a Dataset or a DatasetVersion.")
-    _put(path, {"id": reference.id, "digest": reference.digest})
-    return {}
+    return {"id": reference.id, "digest": reference.digest}, {}
 
 
-def _write_model(value: Any, path: Path) -> dict[str, Path]:
-    """Write a reference, or the digests of a folder's files; return these files."""
+def _model(value: Any) -> _Parts:
+    """Return a reference, or the digests of a folder's files and these files."""
     if not isinstance(value, Model):
         raise InvalidInput(
             f"it is a {type(value).__name__}.", next_step="Return Model(folder=path), Model(version=id) or Model(logged=id)."
         )
     if value.folder is None:
-        _put(path, value.as_dict())
-        return {}
+        return value.as_dict(), {}
     if not value.folder.is_dir():
         raise InvalidInput(f"{value.folder} is no folder.", next_step="Write the files of the model before you return it.")
     files = {one.relative_to(value.folder).as_posix(): one for one in sorted(value.folder.rglob("*")) if one.is_file()}
@@ -174,8 +218,7 @@ def _write_model(value: Any, path: Path) -> dict[str, Path]:
     if outside:
         raise InvalidInput(f"{outside[0]} leads out of {value.folder}.", next_step="Copy the file instead of linking it.")
     digests = {name: sha256_file(one) for name, one in files.items()}
-    _put(path, {"files": digests})
-    return {digest: files[name] for name, digest in digests.items()}
+    return {"files": digests}, {digest: files[name] for name, digest in digests.items()}
 
 
 def _read_model(document: Mapping[str, Any], content: Path, part: Callable[[str, Path], Any]) -> Model:
@@ -198,15 +241,9 @@ def _read_model(document: Mapping[str, Any], content: Path, part: Callable[[str,
     return Model.from_dict(document, folder)
 
 
-def _put(path: Path, document: Any) -> None:
-    path.write_bytes(canonical_bytes(document))
-
-
-_WRITERS: dict[ArtifactKind, Callable[[Any, Path], dict[str, Path]]] = {
-    ArtifactKind.FRAME: write_frame,
-    ArtifactKind.FILE: _write_file,
-    ArtifactKind.JSON: _write_json,
-    ArtifactKind.METRICS: _write_metrics,
-    ArtifactKind.DATASET: _write_dataset,
-    ArtifactKind.MODEL: _write_model,
+_DOCUMENTS: dict[ArtifactKind, Callable[[Any], _Parts]] = {
+    ArtifactKind.JSON: _json,
+    ArtifactKind.METRICS: _metrics,
+    ArtifactKind.DATASET: _dataset,
+    ArtifactKind.MODEL: _model,
 }

@@ -5,26 +5,24 @@ from __future__ import annotations
 import atexit
 import functools
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from gateline.kernel.errors import GatelineError, InvalidInput
+from gateline.kernel.errors import InvalidInput
+from gateline.kernel.run_names import ENVIRONMENT_TAG
 from gateline.sdk.client import Client
-from gateline.sdk.mlflow_client import dataset_input, experiment_id_of, mlflow_at, wait_until_ready
-from gateline.sdk.notebook import log_notebook
-from gateline.sdk.parameters import logged_params
+from gateline.sdk.logged_model import COMMON_PACKAGES, pinned
+from gateline.sdk.mlflow_client import experiment_id_of, mlflow_at, wait_until_ready
 from gateline.sdk.resources import ResourceMeter
-from gateline.sdk.surroundings import Surroundings, log_files, log_resources, project_name
+from gateline.sdk.run_life import beating
+from gateline.sdk.run_records import attempt, log_end, log_start
+from gateline.sdk.surroundings import Surroundings, project_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_log = structlog.get_logger(__name__)
-_COMMON_PACKAGES = ("numpy", "pandas", "scipy")
-_RECORDED_TAG = "environment.sha256"  # a run that has it, such as that of tracked_run or one resumed, keeps what it has
 _state: list[_Autolog] = []
 
 
@@ -40,6 +38,7 @@ def autolog(
     seed: int | None = None,
     folder: Path | None = None,
     keep_diff: bool | None = None,
+    keep_notebook: bool | None = None,
     log_models: bool = True,
     disable: bool = False,
 ) -> None:
@@ -47,7 +46,7 @@ def autolog(
 
     Each training (`fit` of scikit-learn, `train` of LightGBM and XGBoost, and whatever else MLflow knows) becomes a run, as with
     `mlflow.autolog()`. Each such run, and each that `mlflow.start_run` opens, also gets what `tracked_run` records: the dataset versions as
-    inputs, environment, code and seed when it starts, and what it used when it ends. Models are logged with signature and pinned
+    inputs, environment, code and seed when it starts, a heartbeat, what it used when it ends. Models are logged with signature and pinned
     requirements; MLflow's own inference of them, 17 to 28 seconds in a subprocess, is left out. Within `tracked_run` the training is
     logged into that run.
 
@@ -64,6 +63,7 @@ def autolog(
         seed: The seed.
         folder: The project folder; the current one when not given.
         keep_diff: Whether uncommitted changes are kept; see `tracked_run`.
+        keep_notebook: Whether the cells that a notebook has executed are kept; see `tracked_run`.
         log_models: Whether trained models are logged.
         disable: Turn it off, and put back MLflow's address.
 
@@ -87,11 +87,12 @@ def autolog(
         wait_until_ready(client)
         mlflow = closing.enter_context(mlflow_at(address, client.token))
         folder = folder or Path.cwd()
-        around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff)
+        surroundings = partial(Surroundings.of, folder, seed=seed, keep_diff=keep_diff, keep_notebook=keep_notebook)
+        surroundings()  # what is wrong with gateline.toml is said now
         if name := experiment or project_name(folder):
             mlflow.set_experiment(experiment_id=experiment_id_of(mlflow, name))
-        labels = {**around.tags(feature_set, feature_fit), **(tags or {})}
-        _state.append(_Autolog(mlflow, closing, around, labels, datasets, params or {}))
+        labelled = lambda around: {**around.tags(feature_set, feature_fit), **(tags or {})}  # noqa: E731
+        _state.append(_Autolog(mlflow, client, closing, surroundings, labelled, datasets, params or {}))
         _state[-1].turn_on(log_models=log_models)
     except BaseException:
         closing.close()
@@ -107,25 +108,45 @@ def _check(tags: Mapping[str, str]) -> None:
         raise InvalidInput(f"Tags are reserved for Gateline: {', '.join(reserved)}.", next_step="Choose other names.")
 
 
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A run that is under way: its heartbeat, and what is to be done before it ends."""
+
+    beating: ExitStack = field(default_factory=ExitStack)
+    end: Callable[[], object] = lambda: None
+
+
 class _Autolog:
-    """Autologging while it is on: what was put in place of MLflow's functions, and how to put those back."""
+    """Autologging while it is on: what was put in place of MLflow's functions, and how to put those back.
+
+    Args:
+        mlflow: The module, pointed at the server.
+        client: Sends the heartbeats.
+        closing: What is undone at the end.
+        surroundings: Describes where a run happens, when it starts.
+        labelled: Returns the tags of a run for its surroundings.
+        datasets: Inputs of every run.
+        params: Parameters of every run.
+    """
 
     def __init__(
         self,
         mlflow: Any,
+        client: Client,
         closing: ExitStack,
-        around: Surroundings,
-        tags: Mapping[str, str],
+        surroundings: Callable[[], Surroundings],
+        labelled: Callable[[Surroundings], dict[str, str]],
         datasets: Sequence[Any],
         params: Mapping[str, Any],
     ) -> None:
         self._mlflow = mlflow
+        self._client = client
         self._closing = closing
-        self._around = around
-        self._tags = tags
+        self._surroundings = surroundings
+        self._labelled = labelled
         self._datasets = datasets
         self._params = params
-        self._meters: dict[str, ResourceMeter] = {}
+        self._open: dict[str, _Open] = {}
 
     def turn_on(self, *, log_models: bool) -> None:
         """Put our functions around MLflow's and turn its autologging on."""
@@ -143,7 +164,7 @@ class _Autolog:
     def close(self) -> None:
         """Turn autologging off and put MLflow's functions and address back; a run that is open is ended first."""
         atexit.unregister(self.close)
-        while self._meters and self._mlflow.active_run() is not None:
+        while self._open and self._mlflow.active_run() is not None:
             self._mlflow.end_run()
         self._closing.close()
 
@@ -153,17 +174,29 @@ class _Autolog:
             setattr(home, name, ours)
 
     def _starting(self, start_run: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `mlflow.start_run` that also records what is known when a new run starts."""
+        """Return `mlflow.start_run` that also records what is known when a new run starts, and that it is alive."""
 
         @functools.wraps(start_run)
         def start(*args: Any, **named: Any) -> Any:
             run = start_run(*args, **named)
-            if run.info.run_id not in self._meters and not run.data.tags.get(_RECORDED_TAG):
-                self._meters[run.info.run_id] = ResourceMeter()
-                self._attempt("start", run.info.run_id, self._record_start)
+            run_id, fresh = run.info.run_id, not run.data.tags.get(ENVIRONMENT_TAG)
+            resumed = bool(args or named.get("run_id"))
+            if run_id not in self._open and (fresh or resumed):  # else it is that of a tracked_run
+                self._open[run_id] = opened = _Open()
+                opened.beating.enter_context(beating(self._client, run_id))
+                if fresh:
+                    attempt("start", run_id, partial(self._record_start, run_id, opened))
             return run
 
         return start
+
+    def _record_start(self, run_id: str, opened: _Open) -> None:
+        from mlflow.entities import RunTag
+
+        client, around = self._mlflow.MlflowClient(), self._surroundings()
+        opened.end = partial(log_end, client, run_id, ResourceMeter(), around)
+        client.log_batch(run_id, tags=[RunTag(key, text) for key, text in self._labelled(around).items()])
+        log_start(client, run_id, around, self._datasets, self._params)
 
     def _ending(self, end_run: Callable[..., Any]) -> Callable[..., Any]:
         """Return `mlflow.end_run` that first records what the run used."""
@@ -171,50 +204,20 @@ class _Autolog:
         @functools.wraps(end_run)
         def end(*args: Any, **named: Any) -> Any:
             active = self._mlflow.active_run()
-            meter = None if active is None else self._meters.pop(active.info.run_id, None)
-            if meter is not None:
-                record = lambda client, run_id: log_resources(client, run_id, meter, self._around.price)  # noqa: E731
-                self._attempt("end", active.info.run_id, record)
-                self._attempt("notebook", active.info.run_id, log_notebook)
-            return end_run(*args, **named)
+            opened = None if active is None else self._open.pop(active.info.run_id, None)
+            if opened is None:
+                return end_run(*args, **named)
+            with opened.beating:
+                opened.end()
+                return end_run(*args, **named)
 
         return end
-
-    def _record_start(self, client: Any, run_id: str) -> None:
-        from mlflow.entities import Param, RunTag
-
-        texts, files = logged_params(self._params)
-        client.log_batch(
-            run_id, params=[Param(key, text) for key, text in texts.items()], tags=[RunTag(key, text) for key, text in self._tags.items()]
-        )  # fmt: skip
-        if self._datasets:
-            client.log_inputs(run_id, [dataset_input(one) for one in self._datasets])
-        log_files(client, run_id, {**self._around.files(), **files})
-
-    def _attempt(self, what: str, run_id: str, record: Callable[[Any, str], object]) -> None:
-        """Record something of a run; a failure must not stop the training, so it becomes a warning."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            record(self._mlflow.MlflowClient(), run_id)
-        except (MlflowException, GatelineError, OSError) as error:
-            _log.warning("autolog.not_recorded", what=what, run_id=run_id, failure=str(error))
 
 
 def _without_inference(infer: Callable[..., Any]) -> Callable[..., Any]:
     """Return MLflow's inference of requirements that takes the flavour's own, with numpy, pandas and scipy as installed."""
 
-    def pinned(model_uri: Any, flavor: Any, fallback: list[str] | None = None, **named: Any) -> Any:
-        return infer(model_uri, flavor, fallback, **named) if fallback is None else sorted({*fallback, *_installed(_COMMON_PACKAGES)})
+    def without(model_uri: Any, flavor: Any, fallback: list[str] | None = None, **named: Any) -> Any:
+        return infer(model_uri, flavor, fallback, **named) if fallback is None else sorted({*fallback, *pinned(COMMON_PACKAGES)})
 
-    return pinned
-
-
-def _installed(packages: Sequence[str]) -> list[str]:
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found
+    return without

@@ -79,7 +79,6 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-@functools.cache
 def installed_packages() -> dict[str, str]:
     """Return name to version of every installed distribution, by name; read again only when something was installed or removed."""
     return dict(_packages(tuple(_changed(folder) for folder in sys.path)))

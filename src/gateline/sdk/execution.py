@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random  # noqa: TID251 - seeded for the user's code
 import secrets
 import shutil
-import sys
 import traceback
 import typing
 from collections.abc import Callable, Mapping
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.canonical import sha256_file
+from gateline.kernel.canonical import sha256_bytes, sha256_file
 from gateline.kernel.errors import GatelineError, NotFound, StepFailed, Unavailable
+from gateline.kernel.files import storage_errors
 from gateline.pipelines import ArtifactKind, Outcome, PlanNode, StepOptions, StepOutput
-from gateline.sdk.artifacts import pack, unpack
+from gateline.sdk.artifacts import pack, pack_document, unpack
 from gateline.sdk.drawing import split_outputs
 from gateline.sdk.fingerprint import StepCode, code_digest, environment_digest, read_code
 from gateline.sdk.loading import file_state
 
 if TYPE_CHECKING:
-    from gateline.sdk.artifacts import Packed
     from gateline.sdk.client import Client
     from gateline.sdk.project import Project
 
@@ -32,27 +32,46 @@ _INLINE_BYTES_MAX = 64 << 10
 _DETAIL_CHARACTERS_MAX = 4_000
 
 
+class Premature(BaseException):
+    """A step that was given ahead asks for the server, which has to be told first of those before it. It is then executed again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a running step may know of its run.
 
     Attributes:
-        client: The client the run is recorded with.
+        connection: The client the run is recorded with.
         project: The project it belongs to.
         run_id: Id of the pipeline run.
         node: Name of the step in the graph.
         index: Which item of a mapped step this is; 0 for others.
         attempt: How often the step was begun, this time included.
-        folder: An empty folder of this attempt, removed when it is over.
+        scratch: Where `folder` comes to lie.
+        ahead: Whether the server does not know yet of steps before this one.
     """
 
-    client: Client
+    connection: Client
     project: Project
     run_id: str
     node: str
     index: int
     attempt: int
-    folder: Path
+    scratch: Path
+    ahead: bool = False
+
+    @property
+    def client(self) -> Client:
+        """The client the run is recorded with. What came before this step is recorded when a step gets it."""
+        if self.ahead:
+            raise Premature
+        return self.connection
+
+    @property
+    def folder(self) -> Path:
+        """An empty folder of this attempt, made when it is first asked for and removed when the attempt is over."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        return self.scratch
 
     @property
     def idempotency_key(self) -> str:
@@ -101,7 +120,7 @@ def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
         codes = {node.name: code_digest(node.function, project.folder) for node in graph.nodes}
         return {"plan": plan, "codes": codes, "environment": environment_digest()}
     except GatelineError as error:
-        return {"failure": str(error)[:_DETAIL_CHARACTERS_MAX]}
+        return {"failure": _plain(str(error))}
     except Exception as error:  # the boundary to the user's code
         traceback.print_exc()
         return {"failure": f"Pipeline '{run['pipeline']}' cannot be drawn: {_told(error)}"}
@@ -115,33 +134,35 @@ def _placed(plan: dict[str, Any], project: Project) -> dict[str, Any]:
     return plan
 
 
-def carry_out(client: Client, project: Project, claim: Mapping[str, Any]) -> dict[str, Any]:
-    """Execute a claimed step and return how it ended: `outcome`, `artifacts`, `detail`, `retry`."""
+def carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ahead: bool = False) -> dict[str, Any]:
+    """Execute a claimed step and return how it ended: `outcome`, `artifacts`, `detail`, `retry`. Raises Premature for a step ahead."""
     cache = project.folder / CACHE_FOLDER
     scratch = cache / "attempts" / secrets.token_hex(8)
-    scratch.mkdir(parents=True)
     node = claim["node"]
     known = Context(
-        client=client, project=project, run_id=claim["run_id"], node=node["name"], index=claim["index"], attempt=claim["attempt"],
-        folder=scratch,
+        connection=client, project=project, run_id=claim["run_id"], node=node["name"], index=claim["index"], attempt=claim["attempt"],
+        scratch=scratch, ahead=ahead,
     )  # fmt: skip
     token = _current.set(known)
     try:
+        with storage_errors(scratch):
+            scratch.mkdir(parents=True)
         function: Callable[..., Any] = project.load_step(node["reference"])
         if claim["code"] and _code_of(function, project.folder) != claim["code"]:
             return _changed(claim)
         return {"outcome": Outcome.SUCCEEDED, "artifacts": _Attempt(known, cache).execute(function, claim)}
     except Unavailable as error:
-        return {"outcome": Outcome.LOST, "detail": f"The server was away: {error}"[:_DETAIL_CHARACTERS_MAX]}
+        return {"outcome": Outcome.LOST, "detail": _plain(f"The server was away: {error}")}
     except GatelineError as error:
         traceback.print_exc()
-        return {"outcome": Outcome.FAILED, "detail": str(error)[:_DETAIL_CHARACTERS_MAX]}
+        return {"outcome": Outcome.FAILED, "detail": _plain(str(error))}
     except Exception as error:  # the boundary to the user's code
         traceback.print_exc()
         return {"outcome": Outcome.FAILED, "detail": _told(error)}
     finally:
         _current.reset(token)
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch.exists():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Attempt:
@@ -175,32 +196,37 @@ class _Attempt:
         path = self._cache / str(artifact["sha256"])
         if not path.is_file() or sha256_file(path) != artifact["sha256"]:
             try:
-                self._known.client.download(artifact["sha256"], path)
+                self._known.connection.download(artifact["sha256"], path)
             except NotFound as error:
                 raise StepFailed(
                     f"An input of step '{self._known.node}' is no longer stored: {error.message}",
                     next_step=f"Compute it again with: gateline pipeline retry {self._known.run_id}",
                 ) from error
-        return unpack(ArtifactKind(artifact["kind"]), path, self._known.client.download, wanted=wanted)
+        return unpack(ArtifactKind(artifact["kind"]), path, self._known.connection.download, wanted=wanted)
 
     def _kept(self, value: Any, output: StepOutput, step: str) -> dict[str, Any]:
         """Hand a result to the server: with the report when it is small, as an upload when not."""
+        document = pack_document(value, output, step)
+        if document is not None and len(document.content) <= _INLINE_BYTES_MAX:
+            for part in document.parts.values():
+                self._known.connection.upload(part)
+            self._remember(document.content)
+            return {"name": output.name, "kind": document.kind, "content": document.content.decode()}
         written = self._known.folder / f"output-{output.name}"
         packed = pack(value, output, step, written)
-        for part in packed.parts.values():
-            self._known.client.upload(part)
-        found: dict[str, Any] = {"name": output.name, "kind": packed.kind}
-        if packed.kind not in {ArtifactKind.FILE, ArtifactKind.FRAME} and packed.size_bytes <= _INLINE_BYTES_MAX:
-            found["content"] = packed.path.read_text(encoding="utf-8")
-        else:
-            found["sha256"] = self._known.client.upload(packed.path)
-            self._remember(packed, written)
-        return found
-
-    def _remember(self, packed: Packed, written: Path) -> None:
-        """Keep a large result here too, for the steps that follow on this machine."""
+        for path in (*packed.parts.values(), packed.path):
+            self._known.connection.upload(path)
         if packed.path == written:
             written.replace(self._cache / packed.sha256)
+        return {"name": output.name, "kind": packed.kind, "sha256": packed.sha256}
+
+    def _remember(self, content: bytes) -> None:
+        """Keep a small result here too, for the steps that follow on this machine; those that do not find it whole ask the server."""
+        path = self._cache / sha256_bytes(content)
+        with contextlib.suppress(OSError):
+            if not path.exists():
+                self._cache.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
 
 
 def _code_of(function: Callable[..., Any], folder: Path) -> str:
@@ -236,14 +262,22 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _seed(seed: int | None) -> None:
-    """Seed the generators of Python and, when it is loaded, numpy."""
+    """Seed the generators of Python and numpy; also of a numpy that the step imports only later."""
     if seed is None:
         return
+    import numpy as np
+
     random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed % 2**32)
+    np.random.seed(seed)  # noqa: NPY002 - the generator that the user's code shares
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_DETAIL_CHARACTERS_MAX]
+    try:
+        return _plain(f"{type(error).__name__}: {error}")
+    except Exception:
+        return type(error).__name__
+
+
+def _plain(text: str) -> str:
+    """Return a text as JSON and databases can carry it, cut to its begin."""
+    return text[:_DETAIL_CHARACTERS_MAX].encode(errors="backslashreplace").decode().replace("\0", "\\0")

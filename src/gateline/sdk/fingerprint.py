@@ -92,6 +92,7 @@ class _Reader:
         self._taken: dict[Path, set[int]] = {}
         self._uses: set[str] = set()
         self._renames: set[tuple[str, str]] = set()
+        self._unnamed = False
         self._add(own)
 
     def follow(self, wanted: Import, importer: Path) -> None:
@@ -131,7 +132,7 @@ class _Reader:
             self._taken[path] = set()
 
     def _counts(self, path: Path, statement: Statement) -> bool:
-        return not statement.step or statement.step in self._uses or (path == self.own and statement.step == self._name)
+        return self._unnamed or not statement.step or statement.step in self._uses or (path == self.own and statement.step == self._name)
 
     def _rename(self) -> bool:
         """Add the names that used ones stand for; return whether any is new."""
@@ -143,6 +144,7 @@ class _Reader:
         self._taken[path].add(position)
         self._uses |= statement.uses
         self._renames |= set(statement.renames)
+        self._unnamed |= statement.unnamed
         for one in statement.imports:
             self.follow(one, path)
         if statement.dynamic:

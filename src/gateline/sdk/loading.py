@@ -83,6 +83,9 @@ def load_module(folder: Path, name: str) -> ModuleType:
         raise NotFound(f"The project in {folder} has no file {name.replace('.', '/')}.py.")
     if top in sys.stdlib_module_names or top == "gateline":
         raise InvalidInput(f"{folder / top} is named like a module of Python or Gateline itself.", next_step="Rename it.")
+    known = sys.modules.get(name)
+    if known is not None and _is_from(known, folder):
+        return known
     _make_first(folder)
     try:
         return importlib.import_module(name)  # noqa: TID251 - the user's code, named at run time
@@ -118,6 +121,12 @@ def file_state(path: Path | str) -> list[int]:
 def _exists(folder: Path, name: str) -> bool:
     path = folder.joinpath(*name.split("."))
     return path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file()
+
+
+def _is_from(module: ModuleType, folder: Path) -> bool:
+    """Return whether a module is what importing its name would give: of this folder, where modules are looked for first."""
+    first, file = sys.meta_path[0], getattr(module, "__file__", None)
+    return isinstance(first, ProjectFinder) and first.folder == folder and isinstance(file, str) and Path(file).is_relative_to(folder)
 
 
 def _make_first(folder: Path) -> None:

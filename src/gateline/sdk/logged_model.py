@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
 _PACKAGES = {"sklearn": "scikit-learn", "pytorch": "torch"}
-_COMMON = ("mlflow", "numpy", "pandas", "scipy")
+COMMON_PACKAGES = ("numpy", "pandas", "scipy")
 
 
 def log_saved_model(client: Any, run_id: str, experiment_id: str, *, name: str, kind: str, save: Callable[[str, Any], None]) -> str:
@@ -67,10 +67,15 @@ def signature_of(model: Any, example: Any) -> Any:
     return infer_signature(example, model.predict(example))
 
 
-def requirements_of(flavor: str, extra: Sequence[str] = ()) -> list[str]:
+def requirements_of(flavor: str) -> list[str]:
     """Return what a model of this flavour needs to be loaded by MLflow, pinned to what is installed here."""
+    return pinned(["mlflow", _PACKAGES.get(flavor, flavor), *COMMON_PACKAGES])
+
+
+def pinned(packages: Iterable[str]) -> list[str]:
+    """Return lines as in requirements.txt for those of the packages that are installed here, each once."""
     found = []
-    for package in dict.fromkeys([_COMMON[0], _PACKAGES.get(flavor, flavor), *_COMMON[1:], *extra]):
+    for package in dict.fromkeys(packages):
         try:
             found.append(f"{package}=={version(package)}")
         except PackageNotFoundError:

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateline.kernel.errors import Unavailable
+from gateline.kernel.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +42,7 @@ class MetricBuffer:
         self._failure: Exception | None = None
         self._oldest = 0.0
         self._flushing = 0
+        self._ended = False
         self._closed = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -50,6 +51,7 @@ class MetricBuffer:
         """Take values, and return once they are in the buffer.
 
         Raises:
+            Conflict: the run has ended; the message says how many values were not taken.
             Unavailable: the server did not accept earlier values. Those given now are kept with them, except for what the full buffer has
                 no room for; the message says how many.
         """
@@ -57,7 +59,9 @@ class MetricBuffer:
             part = values[start : start + BATCH_VALUES]
             with self._changed:
                 self._start()
-                self._changed.wait_for(lambda: self._failure is not None or self._has_room())
+                self._changed.wait_for(lambda: self._failure is not None or self._ended or self._has_room())
+                if self._ended:
+                    raise _ended(f"{len(values) - start:,} metric values were not taken")
                 if not self._has_room():
                     self._raise_failure(dropped=len(values) - start)
                 self._oldest = self._oldest if self._waiting else time.monotonic()
@@ -66,13 +70,18 @@ class MetricBuffer:
         with self._changed:
             self._raise_failure()
 
-    def flush(self) -> None:
+    def flush(self, *, last: bool = False) -> None:
         """Return once every value added so far is logged; what failed before is tried again first.
 
+        Args:
+            last: Take no more values.
+
         Raises:
+            Conflict: the buffer was closed before all values were logged.
             Unavailable: the server did not accept them; they are kept.
         """
         with self._changed:
+            self._ended = self._ended or last
             if not self._waiting:
                 return
             self._failure = None
@@ -80,15 +89,17 @@ class MetricBuffer:
             self._start()
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self._failure or not self._waiting)
+                self._changed.wait_for(lambda: self._failure or self._closed or not self._waiting)
             finally:
                 self._flushing -= 1
+            if self._closed and self._waiting:
+                raise _ended(f"{len(self._waiting):,} metric values are not logged")
             self._raise_failure()
 
     def close(self) -> None:
-        """End the thread; what is left stays in `unsent`."""
+        """Take no more values and end the thread; what is left stays in `unsent`."""
         with self._changed:
-            self._closed = True
+            self._ended = self._closed = True
             self._changed.notify_all()
             thread, self._thread = self._thread, None
         if thread is not None:
@@ -149,3 +160,7 @@ class MetricBuffer:
             next_step="They are kept: call flush() once the server answers. At the end of the run they go to a file.",
             facts={"kept": kept, "dropped": dropped, "cause": type(cause).__name__},
         ) from cause
+
+
+def _ended(what: str) -> Conflict:
+    return Conflict(f"{what}: the run has ended.", next_step="Log values within the block of tracked_run.")

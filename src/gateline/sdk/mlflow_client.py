@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput, Unavailable
+from gateline.kernel.run_names import DATASET_SHA256_TAG, DATASET_VERSION_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from gateline.sdk.client import Client
 
 _LOADING_SECONDS_MAX = 120.0
+_STEP_MAX = 2**63 - 1
+_SHOWN = 60
 _DIGEST_LENGTH = 32  # MLflow keeps at most 36 characters; the full digest goes into a tag of the input
 
 
@@ -92,7 +96,7 @@ def dataset_input(dataset: Any) -> Any:
         source=json.dumps({"dataset_version": version_id, "sha256": digest}),
         profile=json.dumps({"num_rows": field_of(dataset, "row_count")}),
     )
-    tags = {"mlflow.data.context": "training", "gateline.dataset_version": version_id, "gateline.sha256": digest}
+    tags = {"mlflow.data.context": "training", DATASET_VERSION_TAG: version_id, DATASET_SHA256_TAG: digest}
     return DatasetInput(entity, [InputTag(key, value) for key, value in tags.items()])
 
 
@@ -112,6 +116,36 @@ def check_columns(booster: Any, columns: Sequence[str], categorical: Sequence[st
         mistakes.append(f"categorical columns are not among the columns: {unknown}")
     if mistakes:
         raise InvalidInput(f"The model cannot be logged: {'; '.join(mistakes)}.", next_step="Give the columns in the order of training.")
+
+
+def check_metrics(metrics: Mapping[str, Sequence[float]], first_step: int) -> None:
+    """Refuse values that MLflow would refuse when they are sent, which would hold up all that come after them.
+
+    Raises:
+        InvalidInput: naming every wrong value, name and step.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.validation import _validate_metric
+
+    wrong = [name for name, values in metrics.items() if not all(_is_number(value) for value in values)]
+    mistakes = [f"metrics hold values that are no numbers: {', '.join(map(str, wrong))}"] if wrong else []
+    length = max(map(len, metrics.values()), default=0)
+    if type(first_step) is not int or not -_STEP_MAX <= first_step <= _STEP_MAX - length:
+        mistakes.append(f"step {first_step!r} is no whole number of 64 bits")
+    for name in metrics:
+        try:
+            _validate_metric(name, 0.0, 0, 0)
+        except (MlflowException, TypeError) as error:
+            mistakes.append(f"metric {str(name)[:_SHOWN]!r}: {getattr(error, 'message', error)}")
+    if mistakes:
+        raise InvalidInput(f"Nothing was logged: {'; '.join(mistakes)}.", next_step="Correct these and log again; NaN is a number.")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(math.isnan(value), bool)
+    except (TypeError, OverflowError):
+        return False
 
 
 def field_of(thing: Any, name: str) -> Any:

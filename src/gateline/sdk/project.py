@@ -24,7 +24,8 @@ class Project:
     Attributes:
         folder: The project folder, absolute.
         name: Name of the project.
-        settings: The whole file as a dictionary; `[gates]` is the policy, `[pipelines]` maps names to `module:function`.
+        settings: The whole file as a dictionary; `[gates]` is the policy, `[pipelines]` maps names to `module:function`, or
+            to a table with that as `function`, and with what starts the pipeline by itself.
     """
 
     folder: Path
@@ -57,9 +58,15 @@ class Project:
         if name not in declared:
             known = ", ".join(sorted(declared)) or "none"
             raise NotFound(f"Project '{self.name}' declares no pipeline '{name}'.", next_step=f"It declares: {known}.")
-        found = self.load_object(declared[name])
+        reference = declared[name].get("function") if isinstance(declared[name], dict) else declared[name]
+        if not isinstance(reference, str):
+            raise InvalidInput(
+                f"Project '{self.name}' does not say which function pipeline '{name}' is.",
+                next_step=f'Write [pipelines.{name}] function = "module:function".',
+            )
+        found = self.load_object(reference)
         if not isinstance(found, Pipeline):
-            raise InvalidInput(f"{declared[name]} is no pipeline.", next_step="Mark the function with @pipeline.")
+            raise InvalidInput(f"{reference} is no pipeline.", next_step="Mark the function with @pipeline.")
         return found
 
     def load_step(self, reference: str) -> Callable[..., Any]:

@@ -16,8 +16,10 @@ from gateline.kernel.errors import InvalidInput
 _MARKS = {"step", "pipeline"}
 _DYNAMIC = {
     *("__import__", "import_module", "exec", "exec_module", "find_loader", "run_module", "run_path", "SourceFileLoader"),
-    *("spec_from_file_location", "spec_from_loader", "walk_packages", "iter_modules"),
+    *("spec_from_file_location", "spec_from_loader", "walk_packages", "iter_modules", "resolve_name"),
 }
+_UNNAMED = {"globals", "vars"}
+"""Functions that give what a module holds under names that need not be written out."""
 READS_DOCSTRINGS = {"__doc__", "getdoc", "get_docstring"}
 _FOREIGN = {"site-packages", "dist-packages"}
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
@@ -50,6 +52,7 @@ class Statement:
         renames: What `from m import a as b` calls otherwise: b to a.
         imports: Every import in it, inside functions too; not those for type checkers only.
         dynamic: Whether it may import what cannot be read from its text.
+        unnamed: Whether it may use steps by names that are not written out in it.
     """
 
     step: str
@@ -59,6 +62,7 @@ class Statement:
     renames: tuple[tuple[str, str], ...]
     imports: tuple[Import, ...]
     dynamic: bool
+    unnamed: bool
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class _Reading:
     renames: list[tuple[str, str]] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
     dynamic: bool = False
+    unnamed: bool = False
 
 
 def read_statements(path: Path, content: bytes) -> tuple[Statement, ...]:
@@ -81,7 +86,7 @@ def read_statements(path: Path, content: bytes) -> tuple[Statement, ...]:
         return _statements(content)
     except RecursionError:
         whole = hashlib.sha256(content).hexdigest()  # too deep to be walked: the bytes stand for it, and whatever may be imported counts
-        unknown = Statement(step="", form=whole, documented=whole, uses=frozenset(), renames=(), imports=(), dynamic=True)
+        unknown = Statement(step="", form=whole, documented=whole, uses=frozenset(), renames=(), imports=(), dynamic=True, unnamed=True)
         return (unknown,)
     except (SyntaxError, ValueError, MemoryError) as error:
         raise InvalidInput(f"{path} is no valid Python: {error}.", next_step="Correct the file.") from error
@@ -108,6 +113,7 @@ def _statement(node: ast.stmt, marks: set[str], *, is_docstring: bool) -> Statem
     return Statement(
         step=step, form="" if is_docstring else ast.dump(node), documented=documented, uses=frozenset(reading.uses),
         renames=tuple(reading.renames), imports=tuple(reading.imports), dynamic=reading.dynamic,
+        unnamed=reading.unnamed or reading.dynamic,
     )  # fmt: skip
 
 
@@ -157,8 +163,16 @@ def _read(node: ast.AST, reading: _Reading) -> None:
         return
     if isinstance(node, ast.Name | ast.Attribute) and (node.id if isinstance(node, ast.Name) else node.attr) in _DYNAMIC:
         reading.dynamic = True
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        reading.dynamic |= node.func.id == "eval"  # not a method of that name
+        reading.unnamed |= node.func.id in _UNNAMED or _is_unwritten_getattr(node)
     for child in ast.iter_child_nodes(node):
         _read(child, reading)
+
+
+def _is_unwritten_getattr(node: ast.Call) -> bool:
+    """Whether a call of `getattr` takes a name that is computed."""
+    return _mark(node) == "getattr" and len(node.args) > 1 and not isinstance(node.args[1], ast.Constant)
 
 
 def _is_constant_import(node: ast.Call) -> bool:

@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.errors import InvalidInput, NotFound
+from gateline.kernel.run_names import (
+    COMMIT_TAG,
+    ENVIRONMENT_FILE,
+    ENVIRONMENT_TAG,
+    FEATURE_SET_DIGEST_TAG,
+    FEATURE_SET_TAG,
+    FIT_DIGEST_TAG,
+    FIT_TAG,
+)
 from gateline.sdk.environment import describe_environment, uncommitted_changes
 from gateline.sdk.mlflow_client import field_of
+from gateline.sdk.notebook.recording import OMITTED_TAG
 from gateline.sdk.project import Project
 from gateline.sdk.resources import Price, ResourceMeter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENVIRONMENT_FILE = "environment.json"
 DIFF_FILE = "code.diff"
 DIFF_BYTES_MAX = 1 << 20
 
@@ -32,15 +41,19 @@ class Surroundings:
         price: What an hour of the machine costs, when the project says so.
         diff: The uncommitted changes, when they are to be kept; their SHA-256 is always recorded.
         diff_omitted: Why they are not kept although they were to be; empty otherwise.
+        keep_notebook: Whether the cells that a notebook has executed are kept.
     """
 
     environment: dict[str, Any]
     price: Price | None
     diff: bytes
     diff_omitted: str
+    keep_notebook: bool
 
     @classmethod
-    def of(cls, folder: Path | None = None, *, seed: int | None = None, keep_diff: bool | None = None) -> Surroundings:
+    def of(
+        cls, folder: Path | None = None, *, seed: int | None = None, keep_diff: bool | None = None, keep_notebook: bool | None = None
+    ) -> Surroundings:
         """Describe a project folder, the current one when none is given.
 
         Args:
@@ -48,6 +61,8 @@ class Surroundings:
             seed: The seed of the run.
             keep_diff: Whether uncommitted changes are kept as the file `code.diff`. They may hold secrets, so they are not unless this or
                 `[tracking] keep_diff = true` in gateline.toml says so.
+            keep_notebook: Whether the cells that a notebook has executed are kept, secrets of known forms replaced; they are unless this or
+                `[tracking] keep_notebook = false` in gateline.toml says otherwise.
 
         Raises:
             InvalidInput: gateline.toml is wrong.
@@ -56,9 +71,10 @@ class Surroundings:
         settings = _settings(folder)
         environment = describe_environment(folder, seed=seed)
         diff, omitted = b"", ""
-        if _keeps_diff(settings) if keep_diff is None else keep_diff:
+        if _switch(settings, "keep_diff", otherwise=False) if keep_diff is None else keep_diff:
             diff, omitted = _diff(folder, environment["code"])
-        return cls(environment=environment, price=Price.declared(settings), diff=diff, diff_omitted=omitted)
+        kept = _switch(settings, "keep_notebook", otherwise=True) if keep_notebook is None else keep_notebook
+        return cls(environment=environment, price=Price.declared(settings), diff=diff, diff_omitted=omitted, keep_notebook=kept)
 
     def files(self) -> dict[str, bytes]:
         """Return the files that the run logs."""
@@ -68,24 +84,26 @@ class Surroundings:
         """Return what people search runs by; the whole environment is an artifact."""
         environment, code = self.environment, self.environment["code"]
         found = {
-            "environment.sha256": sha256_bytes(canonical_bytes(environment)),
+            ENVIRONMENT_TAG: sha256_bytes(canonical_bytes(environment)),
             "environment.python": environment["python"],
             "environment.packages_sha256": environment["packages_sha256"],
             **{f"environment.{name}": value for name, value in environment["locks"].items()},
         }
         if code:
-            found |= {"mlflow.source.git.commit": code["commit"], "code.dirty": str(code["dirty"]).lower()}
+            found |= {COMMIT_TAG: code["commit"], "code.dirty": str(code["dirty"]).lower()}
             found |= {"code.diff_sha256": code["diff_sha256"]} if code["dirty"] else {}
         if self.diff_omitted:
             found["code.diff_omitted"] = self.diff_omitted
+        if not self.keep_notebook:
+            found[OMITTED_TAG] = "keep_notebook = false"
         if environment["seed"] is not None:
             found["seed"] = str(environment["seed"])
         if isinstance(feature_set, str):
-            found["feature_set"] = feature_set
+            found[FEATURE_SET_TAG] = feature_set
         elif feature_set is not None:
-            found |= {"feature_set": str(field_of(feature_set, "id")), "feature_set.digest": str(field_of(feature_set, "digest"))}
+            found |= {FEATURE_SET_TAG: str(field_of(feature_set, "id")), FEATURE_SET_DIGEST_TAG: str(field_of(feature_set, "digest"))}
         if feature_fit is not None:
-            found |= {"feature_fit": str(field_of(feature_fit, "id")), "feature_fit.digest": str(field_of(feature_fit, "digest"))}
+            found |= {FIT_TAG: str(field_of(feature_fit, "id")), FIT_DIGEST_TAG: str(field_of(feature_fit, "digest"))}
         return found
 
 
@@ -129,11 +147,12 @@ def _settings(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _keeps_diff(settings: dict[str, Any]) -> bool:
+def _switch(settings: dict[str, Any], name: str, *, otherwise: bool) -> bool:
+    """Return what `[tracking]` of gateline.toml says of a switch."""
     declared = settings.get("tracking", {})
-    found = declared.get("keep_diff", False) if isinstance(declared, dict) else declared
+    found = declared.get(name, otherwise) if isinstance(declared, dict) else declared
     if not isinstance(found, bool):
-        raise InvalidInput(f"[tracking] of gateline.toml declares keep_diff = {found!r}.", next_step="Write keep_diff = true or false.")
+        raise InvalidInput(f"[tracking] of gateline.toml declares {name} = {found!r}.", next_step=f"Write {name} = true or false.")
     return found
 
 

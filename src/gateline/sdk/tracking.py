@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from gateline.kernel.clock import SystemClock
 from gateline.kernel.errors import InvalidInput, Unavailable
@@ -17,24 +19,23 @@ from gateline.sdk.logged_model import log_saved_model, requirements_of, saver, s
 from gateline.sdk.metric_buffer import MetricBuffer, Value
 from gateline.sdk.mlflow_client import (
     check_columns,
-    dataset_input,
+    check_metrics,
     experiment_id_of,
     mlflow_at,
     wait_until_ready,
 )
-from gateline.sdk.notebook import log_notebook
-from gateline.sdk.parameters import logged_params
 from gateline.sdk.resources import ResourceMeter
 from gateline.sdk.run_life import beating, ended_by_sigterm
+from gateline.sdk.run_records import log_end, log_start
 from gateline.sdk.saved_metrics import log_values, save_values
-from gateline.sdk.surroundings import Surroundings, log_files, log_resources
+from gateline.sdk.surroundings import Surroundings, log_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateline.sdk.client import Client
 
-_BATCH_PARAMS = 100
+_log = structlog.get_logger(__name__)
 
 
 class TrackedRun:
@@ -62,7 +63,8 @@ class TrackedRun:
         them. NaN and infinities are values; MLflow keeps an infinity as the greatest or least finite number.
 
         Raises:
-            InvalidInput: a value is no number; all such are named.
+            Conflict: the run has ended.
+            InvalidInput: a value is no number, or MLflow takes no metric of that name or step; all such are named.
             Unavailable: the server did not accept earlier values. They are kept; `flush` tries again.
         """
         self.log_history({name: [value] for name, value in metrics.items()}, first_step=step)
@@ -71,12 +73,11 @@ class TrackedRun:
         """Log a series of values for each metric, one per step, as `log_metrics` does.
 
         Raises:
-            InvalidInput: a value is no number; all such are named.
+            Conflict: the run has ended.
+            InvalidInput: a value is no number, or MLflow takes no metric of that name or step; all such are named.
             Unavailable: the server did not accept earlier values. They are kept; `flush` tries again.
         """
-        wrong = [name for name, values in metrics.items() if not all(_is_number(value) for value in values)]
-        if wrong:
-            raise InvalidInput(f"Metrics hold values that are no numbers: {', '.join(wrong)}.", next_step="Log numbers; NaN is one.")
+        check_metrics(metrics, first_step)
         now = SystemClock().now() // 1_000
         self._metrics.add(
             [Value(name, float(value), now, first_step + offset) for name, values in metrics.items() for offset, value in enumerate(values)]
@@ -168,20 +169,33 @@ class TrackedRun:
         return log_saved_model(self._client, self.run_id, self._experiment_id, name=name, kind=flavor, save=save)
 
     def settle(self, folder: Path) -> Unavailable | None:
-        """Log what waits and end the thread that does so. Values that the server does not accept go to a file; the error names it."""
+        """Log what waits and take no more. Values that the server does not accept go to a file; the error names it."""
+        cause: object = "the run was interrupted"
         try:
-            self._metrics.flush()
+            self._metrics.flush(last=True)
         except Unavailable as error:
-            path, values = folder / f"unlogged-{self.run_id}.jsonl", self._metrics.unsent
-            save_values(path, self.run_id, values)
-            return Unavailable(
-                f"{len(values):,} metric values of run {self.run_id} were not logged: {error.__cause__}. They are in {path}.",
-                next_step=f"Log them once the server answers: gateline.sdk.saved_metrics.log_saved(client, '{path}').",
-                facts={"run_id": self.run_id, "values": len(values), "path": str(path)},
-            )
+            cause = error.__cause__
         finally:
             self._metrics.close()
-        return None
+            unlogged = self._saved(folder, cause)
+        return unlogged
+
+    def _saved(self, folder: Path, cause: object) -> Unavailable | None:
+        """Write what the server has not accepted into a file, and return the error that names it; None when there is nothing."""
+        path, values = folder / f"unlogged-{self.run_id}.jsonl", self._metrics.unsent
+        if not values:
+            return None
+        message, facts = f"{len(values):,} metric values of run {self.run_id}", {"run_id": self.run_id, "values": len(values)}
+        try:
+            save_values(path, self.run_id, values)
+        except OSError as error:
+            return Unavailable(f"{message} are lost: the server said {cause}; the file {path} said {error}.", facts=facts)
+        _log.warning("run.values_not_logged", run_id=self.run_id, values=len(values), path=str(path))
+        return Unavailable(
+            f"{message} were not logged: {cause}. They are in {path}.",
+            next_step=f"Log them once the server answers: gateline.sdk.saved_metrics.log_saved(client, '{path}').",
+            facts={**facts, "path": str(path)},
+        )
 
 
 @contextmanager
@@ -198,6 +212,7 @@ def tracked_run(
     seed: int | None = None,
     folder: Path | None = None,
     keep_diff: bool | None = None,
+    keep_notebook: bool | None = None,
 ) -> Iterator[TrackedRun]:
     """Track what happens in the block as one MLflow run on the client's server.
 
@@ -220,6 +235,9 @@ def tracked_run(
         folder: The project folder; the current one when not given.
         keep_diff: Whether uncommitted changes are kept as the file `code.diff`, at most 1 MiB; their SHA-256 is always recorded. They may
             hold secrets, so they are kept only when this, or `[tracking] keep_diff = true` in gateline.toml, says so.
+        keep_notebook: Whether the cells that a notebook has executed are kept with the run. Passwords, tokens and keys of known forms are
+            replaced before, and a warning says in which cells; others are not found. They are kept unless this, or
+            `[tracking] keep_notebook = false` in gateline.toml, says otherwise.
 
     Raises:
         Unavailable: the server's MLflow is switched off, failed to load or is not ready within two minutes; or metric values were not
@@ -228,7 +246,7 @@ def tracked_run(
     address = f"{client.address().rstrip('/')}/mlflow"  # in process, asking for the address is what starts MLflow
     wait_until_ready(client)
     with mlflow_at(address, client.token) as mlflow:
-        around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff)
+        around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff, keep_notebook=keep_notebook)
         experiment_id = experiment_id_of(mlflow, experiment)
         labels = {**around.tags(feature_set, feature_fit), **(tags or {})}
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=labels)
@@ -236,7 +254,7 @@ def tracked_run(
         status, raised, meter = "FAILED", None, ResourceMeter()
         try:
             with ended_by_sigterm(), beating(client, run.run_id):
-                _log_start(mlflow, run, datasets, params or {}, around.files())
+                log_start(mlflow.MlflowClient(), run.run_id, around, datasets, params or {})
                 yield run
             status = "FINISHED"
         except BaseException as error:
@@ -244,47 +262,38 @@ def tracked_run(
             status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
             raise
         finally:
-
-            def closing() -> None:
-                log_resources(mlflow.MlflowClient(), run.run_id, meter, around.price)
-                log_notebook(mlflow.MlflowClient(), run.run_id)  # outside a notebook there is nothing to log
-
+            closing = partial(log_end, mlflow.MlflowClient(), run.run_id, meter, around)
             _end(mlflow, run, status, raised, folder or Path.cwd(), closing)
 
 
 def _end(mlflow: Any, run: TrackedRun, status: str, raised: BaseException | None, folder: Path, closing: Callable[[], None]) -> None:
     """Log what waits, then close the run: FAILED when something could not be logged. What the block raised is not hidden by that."""
-    unlogged = run.settle(folder)
+    wrong: Unavailable | None = None
+    ended = "KILLED"  # unless what waits can be logged or saved without an interruption
     try:
-        closing()
+        wrong = run.settle(folder)
+        ended = "FAILED" if wrong is not None and status == "FINISHED" else status
     finally:
-        mlflow.end_run("FAILED" if unlogged is not None and status == "FINISHED" else status)
-    if unlogged is not None:
-        if raised is None:
-            raise unlogged
-        raised.add_note(str(unlogged))
+        try:
+            closing()
+        finally:
+            unclosed = _close(mlflow, run.run_id, ended)
+    for one in (wrong, unclosed):
+        if one is not None and raised is None:
+            raise one
+        if one is not None and raised is not None:
+            raised.add_note(str(one))
 
 
-def _log_start(mlflow: Any, run: TrackedRun, datasets: Sequence[Any], params: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Log parameters, inputs and files, one request each."""
-    from mlflow.entities import Param
-
-    client = mlflow.MlflowClient()
-    texts, long = logged_params(params)
-    logged = [Param(key, text) for key, text in texts.items()]
-    for start in range(0, len(logged), _BATCH_PARAMS):
-        client.log_batch(run.run_id, params=logged[start : start + _BATCH_PARAMS])
-    if datasets:
-        client.log_inputs(run.run_id, [dataset_input(one) for one in datasets])
-    run.log_files({**files, **long})
+def _close(mlflow: Any, run_id: str, status: str) -> Unavailable | None:
+    """Close the run, or return why it could not be."""
+    try:
+        mlflow.end_run(status)
+    except Exception as error:  # the boundary to the user's code: its own error must not be hidden
+        next_step = "The server closes it as KILLED once it has been silent for long enough."
+        return Unavailable(f"Run {run_id} could not be closed: {error}.", next_step=next_step)
+    return None
 
 
 def _walk(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return isinstance(math.isnan(value), bool)
-    except TypeError:
-        return False

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator, MutableMapping
 
     from gateline.sdk.local import Application
 
@@ -24,10 +24,19 @@ class InProcessTransport(httpx.BaseTransport):
     """
 
     def __init__(self, application: Application) -> None:
-        self._asgi = httpx.ASGITransport(app=application, raise_app_exceptions=False, client=("in-process", 0))
+        self._application = application
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="gateline-in-process", daemon=True)
+        self._over = asyncio.Event()
+        self._main = self._loop.create_task(self._until_over())
+        self._thread = threading.Thread(target=self._serve, name="gateline-in-process", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        """Run the loop below one task, to which the threads that serve requests belong; else each request would start its own."""
+        self._loop.run_until_complete(self._main)
+
+    async def _until_over(self) -> None:
+        await self._over.wait()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and wait for the whole answer."""
@@ -39,31 +48,71 @@ class InProcessTransport(httpx.BaseTransport):
             raise
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        inside = httpx.Request(request.method, request.url, headers=request.headers, content=_pieces(request))
-        answer = await self._asgi.handle_async_request(inside)
-        content = await answer.aread()
-        return httpx.Response(answer.status_code, headers=answer.headers, content=content)
+        """Call the application as ASGI 3.0 says; what it raises before it answers is status 500, later a broken connection."""
+        exchange = _Exchange(request)
+        try:
+            await self._application(exchange.scope(), exchange.receive, exchange.send)
+        except Exception as error:  # the boundary to the application, as a server has it
+            if exchange.begun:
+                raise httpx.RemoteProtocolError(f"The application broke off: {error}", request=request) from error
+        return httpx.Response(exchange.status, headers=exchange.headers, content=b"".join(exchange.pieces))
 
     def close(self) -> None:
         """Stop the event loop; requests under way are abandoned."""
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _wind_up(self) -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        others = [task for task in asyncio.all_tasks() if task not in {asyncio.current_task(), self._main}]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._loop.shutdown_default_executor()
+        self._over.set()
 
 
-async def _pieces(request: httpx.Request) -> AsyncIterator[bytes]:
-    """Yield the body of a blocking request; reading a piece of a file is short enough to hold the loop."""
-    if not isinstance(request.stream, httpx.SyncByteStream):
-        raise TypeError("A blocking client sends blocking streams.")
-    for piece in request.stream:
-        yield piece
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        if not isinstance(request.stream, httpx.SyncByteStream):
+            raise TypeError("A blocking client sends blocking streams.")
+        self._request = request
+        self._body: Iterator[bytes] | None = iter(request.stream)
+        self._answered = asyncio.Event()
+        self.begun = False
+        self.status = 500
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+
+    def scope(self) -> dict[str, Any]:
+        """Return what the application is told of the request."""
+        url = self._request.url
+        return {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": self._request.method, "scheme": url.scheme,
+            "path": url.path, "raw_path": url.raw_path.partition(b"?")[0], "query_string": url.query, "root_path": "",
+            "headers": [(name.lower(), value) for name, value in self._request.headers.raw],
+            "server": (url.host, url.port), "client": ("in-process", 0),
+        }  # fmt: skip
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next piece of the body; reading a piece of a file is short enough to hold the loop."""
+        if self._body is None:
+            await self._answered.wait()
+            return {"type": "http.disconnect"}
+        piece = next(self._body, None)
+        if piece is None:
+            self._body = None
+        return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Take a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.begun, self.status, self.headers = True, message["status"], list(message.get("headers", []))
+        elif message["type"] == "http.response.body":
+            self.pieces.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._answered.set()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 
 from gateline.access import Permission, Principal, PrincipalKind
 from gateline.app import App
@@ -31,7 +32,7 @@ def public(reason: str) -> dict[str, Any]:
     return {PUBLIC: reason, "security": []}
 
 
-def application(request: Request) -> App:
+async def application(request: Request) -> App:
     """Return the application that the server was made for."""
     app: App = request.app.state.application
     return app
@@ -50,7 +51,7 @@ def bearer(authorization: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def authorized(request: Request, app: Application) -> Principal:
+async def authorized(request: Request, app: Application) -> Principal:
     """Return the caller, who holds the permission that the route declares.
 
     Raises:
@@ -60,7 +61,8 @@ def authorized(request: Request, app: Application) -> Principal:
     declared = _declaration(request.scope["route"])
     if PUBLIC in declared:
         return ANONYMOUS
-    principal = app.access.authenticate(bearer(request.headers.get("authorization", "")))
+    token = bearer(request.headers.get("authorization", ""))
+    principal = app.access.recognise(token) or await run_in_threadpool(app.access.authenticate, token)
     app.access.require_at_door(principal, Permission(declared[PERMISSION]))
     return principal
 

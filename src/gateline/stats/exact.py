@@ -36,9 +36,20 @@ def grid_of(values: Numbers, *, whole: bool = False) -> tuple[int, int]:
     return grid(float(sizes.min()), float(sizes.max()), whole=whole) if len(sizes) else (0, 1)
 
 
-def digits(values: Numbers, first: int, count: int) -> Digits:
-    """Return the digits of n finite fractions, lowest first, shape (count, n); each is below 2^32 and has the sign of its value."""
+def digits(values: Numbers | Digits, first: int, count: int) -> Digits:
+    """Return the digits of n finite fractions, or of whole numbers of 64 bits, lowest first, shape (count, n).
+
+    Each is below 2^32 and has the sign of its value. Whole numbers are not made fractions first, which beyond 2^53 would change them.
+
+    >>> digits(np.array([2**53 + 1, -(2**63)]), 0, 2).tolist()
+    [[1, 0], [2097152, -2147483648]]
+    """
     found = np.zeros((count, len(values)), dtype=np.int64)
+    if values.dtype == np.int64:
+        size, sign = np.abs(values).view(np.uint64), np.sign(values)
+        for place in range(max(0, -first), min(count, 2 - first)):
+            found[place] = ((size >> np.uint64(_BITS * (first + place))) & np.uint64(_MASK)).astype(np.int64) * sign
+        return found
     with np.errstate(over="ignore", invalid="ignore"):
         for place in range(count):
             step = 2.0 ** (-_BITS // 2 * (first + place))  # in two steps, for the whole of it may leave the range of fractions

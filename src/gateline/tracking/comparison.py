@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput
+from gateline.kernel.run_names import (
+    COMMIT_TAG,
+    FEATURE_SET_DIGEST_TAG,
+    FEATURE_SET_TAG,
+    FIT_DIGEST_TAG,
+    FIT_TAG,
+    HEARTBEAT_TAG,
+    LAST_WRITE_TAG,
+)
 from gateline.tracking.model import number
 
 if TYPE_CHECKING:
@@ -16,7 +25,8 @@ if TYPE_CHECKING:
 
 COMPARED_RUNS_MAX = 10
 _CODE_TAGS = ("code.dirty", "code.diff_sha256", "mlflow.source.name")
-_FEATURE_TAGS = ("feature_set", "feature_set.digest", "feature_fit", "feature_fit.digest")
+_FEATURE_TAGS = (FEATURE_SET_TAG, FEATURE_SET_DIGEST_TAG, FIT_TAG, FIT_DIGEST_TAG)
+_LEFT_OUT_TAGS = frozenset({"mlflow.runName", COMMIT_TAG, HEARTBEAT_TAG, LAST_WRITE_TAG})  # the last two only say when
 _ENVIRONMENT_PREFIX = "environment."
 
 
@@ -89,7 +99,7 @@ def _sections(run: RunFacts, environment: Mapping[str, Any]) -> dict[str, dict[s
     return {
         "parameters": dict(run.params),
         "metrics": {name: number(value) for name, value in run.metrics.items()},
-        "tags": {key: value for key, value in tags.items() if key not in {"mlflow.runName", "mlflow.source.git.commit"}},
+        "tags": {key: value for key, value in tags.items() if key not in _LEFT_OUT_TAGS},
         "inputs": {f"{one.name} ({one.context})": one.version or one.sha256 or one.digest for one in run.inputs},
         "features": features,
         "code": {"commit": run.code_commit, **code},

@@ -8,15 +8,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gateline.kernel.canonical import digest
+from gateline.kernel.run_names import COMMIT_TAG, ENVIRONMENT_FILE
 
 FINISHED = "FINISHED"
-ENVIRONMENT_FILE = "environment.json"
-COMMIT_TAG = "mlflow.source.git.commit"
-DATASET_VERSION_TAG = "gateline.dataset_version"
-DATASET_SHA256_TAG = "gateline.sha256"
-NOTE_TAG = "mlflow.note.content"
-FIT_TAG = "feature_fit"
-FIT_DIGEST_TAG = "feature_fit.digest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +75,7 @@ class RunFacts:
         ended_at: UTC microseconds; None while it runs.
         params: Parameters as logged (text).
         tags: Tags at this moment.
-        metrics: The last value of each metric; may be NaN or infinite.
+        metrics: The last value of each metric; may be NaN. MLflow keeps an infinity as the greatest or least finite number.
         metric_points: Number of values logged over all metrics and steps.
         metric_history_digest: Digest of all of them, in order.
         inputs: The datasets it read.

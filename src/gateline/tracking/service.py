@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import sha256_bytes
 from gateline.kernel.errors import Conflict, IntegrityFailure, NotFound
+from gateline.kernel.run_names import ENVIRONMENT_FILE, FIT_DIGEST_TAG, FIT_TAG, NOTE_TAG
 from gateline.lineage import Node
 from gateline.tracking import rules
 from gateline.tracking.comparison import checked_runs, compare
-from gateline.tracking.model import (
-    ENVIRONMENT_FILE,
-    FIT_DIGEST_TAG,
-    FIT_TAG,
-    NOTE_TAG,
-    RunFacts,
-    RunSnapshot,
-    run_digest,
-    snapshot_from,
-    snapshot_of,
-)
+from gateline.tracking.model import RunFacts, RunSnapshot, run_digest, snapshot_from, snapshot_of
 from gateline.tracking.store import FROZEN, RunSnapshotRow
 
 if TYPE_CHECKING:

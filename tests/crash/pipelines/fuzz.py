@@ -37,13 +37,13 @@ def begin(number: int) -> int:
     return number
 
 
-@step(retries=20)
+@step(retries=20, executor="inline")
 def double(value: int) -> int:
     time.sleep(PAUSE)
     return value * 2
 
 
-@step(retries=20)
+@step(retries=20, executor="inline")
 def split(value: int) -> tuple[Annotated[int, "low"], Annotated[int, "high"]]:
     time.sleep(PAUSE)
     return value, value + 1
@@ -55,7 +55,7 @@ def square(value: int) -> int:
     return value * value
 
 
-@step(retries=20)
+@step(retries=20, executor="inline")
 def add(values: list[int], other: int) -> int:
     time.sleep(PAUSE)
     return sum(values) + other

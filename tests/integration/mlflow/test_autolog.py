@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from gateline.kernel.canonical import sha256_bytes
 from gateline.kernel.errors import InvalidInput
 from gateline.sdk.autolog import autolog
 from gateline.sdk.client import Client
@@ -137,11 +140,66 @@ def test_what_cannot_be_recorded_does_not_stop_the_training(served, client, monk
     def fail(*_arguments, **_named):
         raise MlflowException("no")
 
-    monkeypatch.setattr("gateline.sdk.autolog.log_resources", fail)
-    monkeypatch.setattr("gateline.sdk.autolog.log_files", fail)
+    monkeypatch.setattr("gateline.sdk.run_records.log_resources", fail)
+    monkeypatch.setattr("gateline.sdk.run_records.log_files", fail)
     fit_sklearn()
     (facts,) = served.tracking.search(query("auto-warned")).runs
     assert (facts.status, facts.params["C"]) == ("FINISHED", "0.5")
+
+
+def test_a_run_has_a_heartbeat_while_it_is_under_way_resumed_or_not(served, client):
+    import mlflow
+
+    def alive(run_id):
+        until = time.monotonic() + 20
+        while "gateline.heartbeat" not in (tags := served.tracking.read(run_id).tags) and time.monotonic() < until:
+            time.sleep(0.05)
+        return "gateline.heartbeat" in tags
+
+    def beats():
+        return [one.name for one in threading.enumerate()].count("run-heartbeat")
+
+    autolog(client, experiment="auto-alive", params={f"p{number}": number for number in range(150)})
+    with mlflow.start_run() as run:
+        assert alive(run.info.run_id)
+        assert beats() == 1
+    assert beats() == 0
+    facts = served.tracking.read(run.info.run_id)
+    assert len(facts.params) == 150
+    mlflow.MlflowClient().delete_tag(run.info.run_id, "environment.python")
+    with mlflow.start_run(run_id=run.info.run_id):
+        assert beats() == 1
+    assert beats() == 0
+    again = served.tracking.read(run.info.run_id)
+    assert "environment.python" not in again.tags
+    assert again.metrics == facts.metrics
+
+
+def test_executed_cells_are_not_kept_when_that_is_not_wanted(served, client, monkeypatch):
+    import mlflow
+
+    history = SimpleNamespace(input_hist_raw=["", "x = 1"])
+    monkeypatch.setattr("gateline.sdk.notebook.capture._shell", lambda: SimpleNamespace(history_manager=history))
+    found = []
+    for keep in (True, False):
+        autolog(client, experiment="auto-cells", keep_notebook=keep)
+        with mlflow.start_run() as run:
+            pass
+        found.append(sorted(key for key in served.tracking.read(run.info.run_id).tags if key.startswith("notebook.")))
+    assert found == [["notebook.findings", "notebook.sha256"], ["notebook.omitted"]]
+
+
+def test_each_run_records_the_surroundings_it_started_in(served, client, tmp_path):
+    import mlflow
+
+    autolog(client, experiment="auto-around", folder=tmp_path)
+    found = []
+    for lock in (b"first", b"second"):
+        (tmp_path / "uv.lock").write_bytes(lock)
+        with mlflow.start_run() as run:
+            pass
+        found.append(served.tracking.read(run.info.run_id).tags["environment.uv.lock"])
+    assert found == [sha256_bytes(b"first"), sha256_bytes(b"second")]
 
 
 @pytest.mark.parametrize(("train", "param"), [(fit_sklearn, "C"), (train_lightgbm, "objective")])

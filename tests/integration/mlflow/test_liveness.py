@@ -85,6 +85,18 @@ def test_writes_of_another_server_process_count(served, liveness, clock, start):
     assert look(liveness, clock, 70) == [run_id]
 
 
+def test_the_first_write_that_a_server_process_sees_counts(served, liveness, clock, start):
+    from gateline.adapters.mlflow.liveness import Liveness
+
+    run_id = start()
+    for _ in range(4):  # each write is the only one that its process sees
+        assert look(liveness, clock, 40) == []
+        Liveness(served.mlflow.loaded().tracking.engine, Guard(served.ledger), clock, silent_seconds=3_600, heartbeat_seconds=600).wrote(
+            [run_id]
+        )
+    assert look(liveness, clock, 70) == [run_id]
+
+
 def test_a_run_with_a_heartbeat_is_closed_after_a_shorter_silence(served, liveness, clock, start):
     beating, silent = start(), start()
     for _ in range(30):

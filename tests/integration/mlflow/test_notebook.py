@@ -84,9 +84,9 @@ def execute(path: Path, sources, order: list[int] | None = None) -> Path:
 
 
 def answer(capsys):
-    """Return what a command answered; the server of the tests logs to the same standard output before."""
+    """Return what a command answered; the server of the tests logs to the same standard output."""
     out = capsys.readouterr().out
-    return json.loads(out[out.index("{\n") :])
+    return json.JSONDecoder().raw_decode(out, out.index("{\n"))[0]
 
 
 def runs_of(client, experiment):

@@ -124,6 +124,11 @@ def test_a_wrong_filter_is_refused_with_its_place_and_what_is_allowed(client, gr
         {"order_by": ["metrics.auc SIDEWAYS"]},
         {"order_by": ["nothing"]},
         {"order_by": [""]},
+        {"order_by": ["metrics.auc", "metrics.auc DESC"]},
+        {"order_by": ["start_time", "attributes.Created DESC"]},
+        {"order_by": ["params.`a b`", 'params."a b"']},
+        {"order_by": [f"tags.t{number}" for number in range(64)]},
+        {"order_by": ["metrics.auc"], "filter": " AND ".join(f"datasets.name = 'd{number}'" for number in range(30))},
         {"page_token": "💥"},
         {"page_token": "bm9uc2Vuc2U="},
         {"page_token": "eyJvZmZzZXQiOiAtMX0="},
@@ -133,8 +138,15 @@ def test_a_wrong_filter_is_refused_with_its_place_and_what_is_allowed(client, gr
     ],
 )
 def test_hostile_searches_are_bad_requests(client, grid, asked):
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput) as refused:
         client.get("/runs", params=asked)
+    assert refused.value.next_step or "max_results" in asked
+
+
+def test_as_many_tables_are_joined_as_is_allowed(client, grid):
+    many = " AND ".join(f"datasets.name = 'd{number}'" for number in range(30))
+    assert found(client, filter=many) == []
+    assert found(client, order_by=[f"tags.t{number}" for number in range(60)]) == grid[::-1]
 
 
 def test_a_comparison_says_what_differs_and_what_is_equal(client, grid, gateline):
@@ -153,6 +165,13 @@ def test_a_comparison_says_what_differs_and_what_is_equal(client, grid, gateline
     assert "größe" not in text
     assert "Equal: " in text
     assert "größe = ß" in gateline("compare", *grid[:2], "--all")
+
+
+def test_a_comparison_leaves_out_when_runs_were_heard_of(client, grid):
+    compared = client.get("/runs/compare", params={"run": grid[:2]})
+    tags = {**compared["same"]["tags"], **compared["different"]["tags"]}
+    assert {"gateline.heartbeat", "gateline.last_write"} <= set(client.get(f"/runs/{grid[0]}")["tags"])
+    assert not {key for key in tags if key.startswith("gateline.")}
 
 
 def test_runs_that_read_other_data_and_features_differ_in_them(served, client):

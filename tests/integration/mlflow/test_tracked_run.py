@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -272,6 +273,94 @@ def test_what_the_block_raised_is_not_hidden_by_values_that_could_not_be_logged(
             run.log_metrics({"loss": 1.0})
             raise ValueError("diverged")
     assert "1 metric values" in told.value.__notes__[0]
+
+
+def failing(*_args, **_more):
+    raise RuntimeError("the disk is on fire")
+
+
+def test_what_fails_while_a_run_closes_hides_neither_lost_values_nor_what_the_block_raised(served, client, tmp_path, monkeypatch):
+    monkeypatch.setattr("gateline.sdk.run_records.log_resources", failing)
+    with (
+        pytest.raises(Unavailable, match="1 metric values"),
+        tracked_run(client, experiment="closing", name="lost", folder=tmp_path) as run,
+    ):
+        monkeypatch.setattr(run._client, "log_batch", cut_off)
+        run.log_metrics({"loss": 1.0})
+    assert served.tracking.read(run.run_id).status == "FAILED"
+    with pytest.raises(ValueError, match="diverged"), tracked_run(client, experiment="closing", name="raises") as run:
+        raise ValueError("diverged")
+    assert served.tracking.read(run.run_id).status == "FAILED"
+    with tracked_run(client, experiment="closing", name="fine") as run:
+        pass
+    assert served.tracking.read(run.run_id).status == "FINISHED"
+
+
+def test_values_that_not_even_a_file_takes_are_said_to_be_lost_and_the_run_is_closed(served, client, tmp_path, monkeypatch):
+    with pytest.raises(Unavailable, match=r"1 metric values .* lost.*on fire"):
+        with tracked_run(client, experiment="closing", name="no file", folder=tmp_path / "none" / "such") as run:
+            monkeypatch.setattr(run._client, "log_batch", cut_off)
+            monkeypatch.setattr("gateline.sdk.tracking.save_values", lambda *_: (_ for _ in ()).throw(OSError("the disk is on fire")))
+            run.log_metrics({"loss": 1.0})
+    assert served.tracking.read(run.run_id).status == "FAILED"
+
+
+def test_a_run_that_cannot_be_closed_says_so_and_hides_nothing(client, stock, monkeypatch):
+    def no_end(mlflow, error):
+        end = mlflow.end_run
+        return lambda status: end(status) or (_ for _ in ()).throw(error)
+
+    with pytest.raises(Unavailable, match="could not be closed: the server is gone"):
+        with tracked_run(client, experiment="closing", name="open"):
+            monkeypatch.setattr(stock, "end_run", no_end(stock, ConnectionError("the server is gone")))
+    with pytest.raises(ValueError, match="diverged") as told, tracked_run(client, experiment="closing", name="open too"):
+        raise ValueError("diverged")
+    assert "could not be closed" in told.value.__notes__[0]
+
+
+def test_a_value_logged_after_the_run_is_refused(client):
+    with tracked_run(client, experiment="closing", name="late") as run:
+        pass
+    with pytest.raises(Conflict, match="has ended"):
+        run.log_metrics({"loss": 1.0})
+    run.flush()
+
+
+@pytest.mark.parametrize("name", ["a$b", "", "../up", "x" * 251, "a//b"])
+def test_a_wrong_name_of_a_metric_is_refused_at_once_and_blocks_no_other(served, client, name):
+    with tracked_run(client, experiment="closing", name="names") as run:
+        with pytest.raises(InvalidInput, match="metric"):
+            run.log_metrics({"good": 0.5, name: 0.5})
+        with pytest.raises(InvalidInput, match="step"):
+            run.log_metrics({"good": 0.5}, step=2**63)
+        with pytest.raises(InvalidInput, match="no numbers: huge"):
+            run.log_metrics({"huge": 10**400})
+        run.log_metrics({"good": 0.25})
+        run.flush()
+    assert served.tracking.read(run.run_id).metrics["good"] == 0.25
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Let this process look like a kernel that has executed two cells."""
+    history = SimpleNamespace(input_hist_raw=["", "x = 1", "password = 'hunter2x'"])
+    monkeypatch.setattr("gateline.sdk.notebook.capture._shell", lambda: SimpleNamespace(history_manager=history))
+
+
+def test_executed_cells_are_kept_without_their_secrets_and_only_when_that_is_wanted(served, client, kernel, tmp_path, capsys):
+    with tracked_run(client, experiment="cells", name="kept") as run:
+        pass
+    folder = served.home / "mlflow" / "artifacts" / path_of(served, run.run_id)
+    kept = [(folder / name).read_text(encoding="utf-8") for name in ("notebook.json", "notebook.py")]
+    assert all("[redacted]" in text and "hunter2x" not in text for text in kept)
+    assert served.tracking.read(run.run_id).tags["notebook.findings"] == "error=0 warning=1 note=0"
+    assert "notebook.redacted" in capsys.readouterr().out
+    (tmp_path / "gateline.toml").write_text("[project]\nname = 'x'\n[tracking]\nkeep_notebook = false\n", encoding="utf-8")
+    for more in ({"keep_notebook": False}, {"folder": tmp_path}):
+        with tracked_run(client, experiment="cells", name="not kept", **more) as run:
+            pass
+        tags = served.tracking.read(run.run_id).tags
+        assert ("notebook.sha256" in tags, tags["notebook.omitted"]) == (False, "keep_notebook = false")
 
 
 PROGRAM = """

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateline.pipelines import work
 from gateline.sdk.client import Client
 from gateline.sdk.project import Project
 from gateline.sdk.running import Runner, run_inline
+from gateline.sdk.running.desk import Desk
 from tests.support.faulty import write_faulty
 
 if TYPE_CHECKING:
@@ -165,6 +167,27 @@ def test_an_exception_is_the_failure_and_its_traceback_the_output(world: World) 
     assert 'raise ValueError("no rows")' in text
 
 
+def test_an_exception_that_no_record_can_hold_is_the_failure_all_the_same(world: World) -> None:
+    run, _ = failed(world, "unprintable")
+    assert run["failure"] == r"Step 'unprintable' failed: ValueError: half \udcff and nothing \0 in it"
+    assert world.thread.is_alive()
+
+
+def test_a_heartbeat_between_result_and_report_does_not_give_the_step_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Desk.ended
+
+    def late(desk: Desk, *claim: Any, **rest: Any) -> dict[str, Any]:
+        desk._unsure_until = float("inf")
+        desk.beat({})
+        return ended(desk, *claim, **rest)
+
+    monkeypatch.setattr(Desk, "ended", late)
+    monkeypatch.setattr(work, "_ON_ITS_WAY", 0)
+    run = world.run(name="slow")
+    assert run["state"] == "succeeded"
+    assert [one["outcome"] for one in world.attempts(run)] == ["succeeded"]
+
+
 def test_nan_is_refused_by_name(world: World) -> None:
     run, _ = failed(world, "nan")
     assert "Output 'result' of step 'nan' cannot be kept as json" in run["failure"]
@@ -234,6 +257,13 @@ def test_code_edited_while_the_runner_runs_is_the_code_that_runs(world: World) -
 def test_a_pipeline_that_cannot_be_drawn_fails_with_the_reason(world: World) -> None:
     assert "KeyError" in world.run(name="unknown")["failure"]
     assert "Its parameters are: name, text." in world.run(nme="x")["failure"]
+
+
+def test_an_inline_step_that_ends_the_process_ends_alone(world: World) -> None:
+    run, attempt = failed(world, "leaving")
+    assert attempt["outcome"] == "exited"
+    assert run["failure"] == "Step 'leaving' ended: It called sys.exit('bye') without a result."
+    assert world.thread.is_alive()
 
 
 def test_a_run_in_this_very_process_ends_the_same(world: World) -> None:

@@ -46,6 +46,7 @@ FRACTIONS = (
     [5e-324, -5e-324, 1e-310],
     [1000000.1, 1000000.1],
 )
+LARGE = [2**53, 2**53 + 1, 2**63 - 1, -(2**63), None]  # neighbours beyond 2^53 are one fraction
 REQUESTS = EventSource(
     name="requests", dataset="requests", columns={name: name for name in ("id", "k", "asked", "seen")}, event_time="asked",
     available_at="asked",
@@ -53,7 +54,7 @@ REQUESTS = EventSource(
 EVENTS = EventSource(
     name="events",
     dataset="events",
-    columns={name: name for name in ("k", "event", "happened", "known", "n", "m", "x", "y", "word", "flag", "day")},
+    columns={name: name for name in ("k", "event", "happened", "known", "n", "m", "large", "x", "y", "word", "flag", "day")},
     event_time="happened",
     available_at="known",
     tie_breaker=("m",),
@@ -67,6 +68,7 @@ AGGREGATIONS = (
     *(Aggregation("count", column) for column in ("n", "x", "word", "flag", "day", "k")),
     *(Aggregation(name, column) for name in ("sum", "mean", "var", "std", "min", "max") for column in ("n", "x")),
     *(Aggregation(name, column) for name in ("first", "last", "approx_distinct") for column in ("n", "x", "word", "flag")),
+    *(Aggregation(name, "large") for name in ("var", "std", "min", "max")),
     Aggregation("last_k", "x", k=2), Aggregation("last_k", "word", k=3), Aggregation("ratio", "n", denominator="m"),
     Aggregation("ratio", "x", denominator="y"), Aggregation("ratio", "m", denominator="x"),
 )  # fmt: skip
@@ -111,8 +113,8 @@ def generated(case: int) -> tuple[list[dict], list[dict]]:
         events.append({
             "k": f"case {case}" if draw.random() < 0.95 else None, "event": f"{case}-{place}", "happened": moment(happened),
             "known": None if draw.random() < 0.03 else moment(happened + draw.choice([0, 0, 20, 100])),
-            "n": draw.choice([None, -2, 0, 7, 3_000_000_000]), "m": draw.choice([None, -1, 0, 1]), "x": draw.choice(fractions),
-            "y": draw.choice([None, 0.5, -0.5, 0.1]), "word": draw.choice([None, "", "é", "z", "Z"]),
+            "n": draw.choice([None, -2, 0, 7, 3_000_000_000]), "m": draw.choice([None, -1, 0, 1]), "large": draw.choice(LARGE),
+            "x": draw.choice(fractions), "y": draw.choice([None, 0.5, -0.5, 0.1]), "word": draw.choice([None, "", "é", "z", "Z"]),
             "flag": draw.choice([None, True, False]), "day": draw.choice([None, dt.date(2013, 3, 10)]),
         })  # fmt: skip
     twice = [event for event in events if draw.random() < 0.1]

@@ -221,6 +221,26 @@ def test_sums_and_variances_of_any_fractions_are_rounded_once(values):
     assert_rounded(variance(np.array([size]), sums, square_sums, first).item(), deviations, size * (size - 1))
 
 
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=40), st.integers(0, 2))
+def test_variances_of_any_whole_numbers_are_rounded_once(values, spare):
+    numbers, size = np.array(values, dtype=np.int64), len(values)
+    first, count = grid_of(numbers.astype(np.float64), whole=True)
+    found = digits(numbers, first - spare, count + spare)
+    assert [sum(int(digit) << 32 * place for place, digit in enumerate(one)) >> 32 * spare for one in found.T] == values
+    sums, square_sums = (one.sum(axis=1, keepdims=True) for one in (found, squares(found)))
+    deviations = Fraction(size * sum(one * one for one in values) - sum(values) ** 2)
+    assert_rounded(variance(np.array([size]), sums, square_sums, first - spare).item(), deviations, size * (size - 1))
+
+
+def test_whole_numbers_beyond_the_exact_fractions_keep_their_variance():
+    events = [("a", START, START, 2**53 + place, 0.0, "x", True) for place in (0, 1, 2)]
+    spine = pl.DataFrame({"id": "0", "key": "a", "t": START}, schema_overrides={"t": INSTANT}).with_columns(word=pl.lit("x"))
+    part = Window(name="spread", source=EVENTS, key="key", column="whole", aggregate="var", window_seconds=60)
+    plan = Plan(name="tried", spine=PLAN.spine, entity="id", time="t", parts=(part,))
+    found = assemble(plan, Prepared(spine=spine, sources={"events": pl.DataFrame(events, schema=TYPES, orient="row")}))
+    assert found["spread"].item() == 1.0
+
+
 def assert_rounded(found: float, exact: Fraction, divisor: int) -> None:
     """What leaves the range of fractions is infinite or NaN, and all else the nearest fraction, divided."""
     try:

@@ -64,7 +64,10 @@ def test_a_revoked_token_stops_at_once_here_and_soon_elsewhere(access: Access, l
     assert revoked.revoked_at == clock.now()
     with pytest.raises(Unauthenticated, match="revoked"):
         access.authenticate(secret)
+    assert access.recognise(secret) is None
+    assert elsewhere.recognise(secret) is not None
     clock.advance(CACHE_SECONDS)
+    assert elsewhere.recognise(secret) is None
     with pytest.raises(Unauthenticated, match="revoked"):
         elsewhere.authenticate(secret)
 
@@ -78,6 +81,7 @@ def test_a_clock_that_went_back_does_not_keep_a_revoked_token_alive(
     elsewhere.authenticate(secret)
     access.revoke_token("owner", access.find_token(secret).id)
     clock.advance(-3600)
+    assert elsewhere.recognise(secret) is None
     with pytest.raises(Unauthenticated):
         elsewhere.authenticate(secret)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sqlite3
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from gateline.data import BuildFrom, ColumnType, Provenance, Retention, Source, SourceKind, SourceState, Spool
-from gateline.kernel.clock import DAY, SECOND
+from gateline.kernel.clock import DAY, SECOND, iso
 from gateline.kernel.errors import Denied, InvalidInput, NotFound
 from gateline.lineage import Lineage
 
@@ -277,11 +278,22 @@ def test_a_query_that_runs_no_more_or_a_connection_that_is_gone_is_a_verdict(rec
         assert says in found.source.sentence
 
 
-def test_lost_raw_rows_are_put_back_when_the_source_gives_their_bytes(reconstructions, sources, shop, objects, datasets):
+def test_a_file_that_nobody_would_look_at_is_refused(reconstructions, versions, sources, shop, objects):
+    file = objects.put_bytes(b"name,age\n").sha256
+    fetched = fetch(sources, query="SELECT name, age FROM people")
+    with pytest.raises(InvalidInput, match="people@3 was made of a query, and a file is given"):
+        rebuild(reconstructions, BuildFrom.AUTO, version=fetched.version, file=file)
+    with pytest.raises(InvalidInput, match="The kept rows are asked for, and a file is given"):
+        rebuild(reconstructions, BuildFrom.KEPT, file=file)
+
+
+def test_lost_raw_rows_are_put_back_when_the_source_gives_their_bytes(reconstructions, sources, shop, objects, datasets, ledger):
     version = fetch(sources, query=AS_OF)
     objects.path(version.raw_sha256).unlink()
-    assert rebuild(reconstructions).equal
+    assert [rebuild(reconstructions).source.raw_restored for _ in range(2)] == [True, False]
     datasets.verify("people")
+    entries = ledger.entries(kind="dataset.version.reconstructed")
+    assert [entry.payload["source"]["raw_restored"] for entry in entries] == [True, False]
 
 
 def test_reading_a_connection_takes_its_own_permission(reconstructions, sources, shop):
@@ -322,17 +334,39 @@ def test_a_delta_table_is_read_again_at_the_recorded_version(reconstructions, so
     assert version.made_of.table_id == str(DeltaTable(str(lake)).metadata().id)
 
 
+def commit_daily(lake, count):
+    """Append to the table, and let each of its first versions be a day older than the next one; return when each was committed."""
+    now = DeltaTable(str(lake)).history()[0]["timestamp"] * 1000
+    for _ in range(1, count):
+        write_deltalake(str(lake), FRAME.to_arrow(), mode="append")
+    times = [now - (count - version) * DAY for version in range(count)]
+    for path, at in zip(sorted(lake.glob("_delta_log/*.json")), times, strict=True):
+        os.utime(path, ns=(at * 1000, at * 1000))
+    return times
+
+
 def test_a_time_chooses_the_delta_version(reconstructions, sources, lake):
-    first = DeltaTable(str(lake)).history()[0]["timestamp"] * 1000
-    write_deltalake(str(lake), FRAME.to_arrow(), mode="append")
-    (lake / "_delta_log" / "00000000000000000001.json").touch()
-    version = fetch(sources, path="people", as_of=first + DAY * 10_000)
-    assert (version.made_of.table_version, version.row_count) == (1, 4)
-    assert rebuild(reconstructions).equal
-    with pytest.raises(InvalidInput, match="began at"):
-        fetch(sources, path="people", as_of=first - DAY)
+    times = commit_daily(lake, 3)
+    for number, at in enumerate(times):
+        version = fetch(sources, path="people", as_of=at + DAY // 2)
+        assert (version.made_of.table_version, version.row_count) == (number, 2 * (number + 1))
+        assert fetch(sources, path="people", as_of=at).made_of.table_version == number
+        assert rebuild(reconstructions, version=version.version).equal
+    with pytest.raises(InvalidInput, match=f"the earliest version that its log leads to is of {iso(times[0])}"):
+        fetch(sources, path="people", as_of=times[0] - 1)
     with pytest.raises(InvalidInput, match="both given"):
-        fetch(sources, path="people", as_of=first, table_version=0)
+        fetch(sources, path="people", as_of=times[0], table_version=0)
+
+
+def test_a_time_before_the_versions_that_were_kept_is_refused(sources, lake):
+    times = commit_daily(lake, 5)
+    DeltaTable(str(lake), version=3).create_checkpoint()
+    for number in (0, 1):
+        (lake / "_delta_log" / f"{number:020d}.json").unlink(missing_ok=True)
+    for at in (times[0], times[2], times[3] - 1):
+        with pytest.raises(InvalidInput, match=f"leads to is of {iso(times[3])}"):
+            fetch(sources, path="people", as_of=at)
+    assert [fetch(sources, path="people", as_of=at).made_of.table_version for at in times[3:]] == [3, 4]
 
 
 def test_a_version_whose_files_or_log_are_gone_is_a_verdict(reconstructions, sources, lake):

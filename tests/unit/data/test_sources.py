@@ -165,6 +165,11 @@ def test_a_delta_table_is_read_at_its_newest_or_at_a_given_version(sources, data
     assert read(datasets, first).rows() == [(date(2020, 1, 1), 1), (None, 2)]
 
 
+def test_a_query_takes_no_table_version(sources):
+    with pytest.raises(InvalidInput, match="Version 3 of a Delta table is given, but a query reads no such table"):
+        fetch(sources, Source(kind=SourceKind.SQL, connection="shop", query=QUERY, table_version=3))
+
+
 def test_partitions_are_read_with_their_values(sources, datasets, lake):
     frame = pl.DataFrame(
         {"day": [date(2020, 1, 1), None, date(2020, 1, 2)], "code": [7, None, 9], "name": ["a/b=c d", None, "é%"], "x": [1, 2, 3]}

@@ -15,8 +15,9 @@ from gateline.data import ColumnType
 from gateline.features import Calendar, CalendarFact, CalendarView, KnownAt, LeakKind, compute, find_leaks
 from gateline.features.declarations import calendars
 from gateline.features.declarations.calendars import CalendarPart, calendar_columns
-from gateline.features.declarations.views import OnDemandView, view_fingerprint
-from gateline.features.engine.expressions import check_plan
+from gateline.features.declarations.request_views import OnDemandView
+from gateline.features.declarations.views import view_fingerprint
+from gateline.features.engine.checking import check_plan
 from gateline.features.model import FeatureSet
 from gateline.features.rules import set_mistakes
 from gateline.kernel.errors import ConfigurationError

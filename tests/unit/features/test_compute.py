@@ -124,8 +124,8 @@ def test_a_spine_that_repeats_an_entity_or_lacks_its_time_is_refused(plan, table
     broken = orders.with_columns(asked=pl.when(pl.col("id") != "o1").then("asked"), id=pl.when(pl.col("id") != "o2").then("id"))
     with pytest.raises(InvalidInput) as error:
         compute(plan, changed(orders=broken))
-    assert "1 rows have no 'asked', first row 1" in error.value.message
-    assert "1 rows have no 'id', first row 2" in error.value.message
+    assert "1 rows have no 'asked', first row 2" in error.value.message
+    assert "1 rows have no 'id', first row 3" in error.value.message
 
 
 def test_a_lookup_table_that_repeats_a_key_is_refused(plan, changed, frames):

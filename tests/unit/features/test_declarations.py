@@ -7,7 +7,7 @@ import pytest
 from gateline.data import ColumnType
 from gateline.features import KnownAt, Label, instant
 from gateline.features.declarations.plan import Latest, OnDemand, Window
-from gateline.features.engine.expressions import check_plan
+from gateline.features.engine.checking import check_plan
 from gateline.features.rules import expression_mistakes, plan_mistakes
 from gateline.kernel.errors import InvalidInput
 

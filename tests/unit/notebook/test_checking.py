@@ -20,7 +20,7 @@ from tests.support.notebooks import document, written
 
 CODES = {
     *("not-python", "used-before-defined", "undefined", "no-code", "out-of-order", "not-run", "run-again", "several-kernels"),
-    *("stale-output", "failed", "magic", "star-import", "large-outputs", "never-run"),
+    *("stale-output", "failed", "magic", "star-import", "large-outputs", "never-run", "secret"),
 }
 
 

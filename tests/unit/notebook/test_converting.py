@@ -251,3 +251,72 @@ def test_the_command_writes_a_project_whose_own_tests_pass(tmp_path: Path, capsy
     assert main(["init", "--from-notebook", str(path), str(tmp_path / "out"), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["code"] == "conflict"
     assert result(tmp_path / "out") == 3.14
+
+
+OUTSIDE = [
+    "rows = pd.read_csv('a.csv')",
+    "rows = reader('a.csv')",
+    "rows = open(PATH).read()",
+    "rows = __import__('pathlib').Path('a').read_text()",
+    "import requests as r\nrows = r.get('x')",
+    "from urllib.request import urlopen\nrows = urlopen(PATH)",
+    "rows = helper('https://example.org/a.csv')",
+    "rows = [1]\npd.DataFrame(rows).to_csv('b.csv')",
+    "rows = [1]\nimport joblib\njoblib.dump(rows, 'b')",
+    "rows = [1]\nimport os\nos.system('make')",
+    "import sqlite3\nrows = sqlite3.connect('x.db').execute('select 1').fetchall()",
+]
+
+
+@pytest.mark.parametrize("source", OUTSIDE)
+def test_a_step_that_reads_or_writes_outside_is_not_cached(tmp_path: Path, source: str) -> None:
+    top = "import pandas as pd\nPATH = 'a.csv'\ndef reader(path):\n    return inner(path)\ndef inner(path):\n    return pd.read_csv(path)\n"
+    made, _ = converted(tmp_path, f"{top}def helper(x):\n    return x", "#md # A", source, "#md # B", "total = [rows]", "#md # C", "total")
+    module = made.files["pipeline.py"].decode()
+    assert "@step(cache=False)  # reads or writes files, addresses or databases, which no argument shows\ndef a(" in module
+    assert "@step\ndef b(rows)" in module
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "rows = [1]\nrows.remove(1)",
+        "import json\nrows = json.loads('[1]')",
+        "rows = pd.DataFrame({'a': [1]}).to_csv()",
+        "rows = 'a.csv'.split('.')",
+    ],
+)
+def test_a_step_that_reads_only_its_arguments_is_cached(tmp_path: Path, source: str) -> None:
+    made, _ = converted(tmp_path, "import pandas as pd", "#md # A", source, "#md # B", "rows")
+    assert "@step\ndef a(" in made.files["pipeline.py"].decode()
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "said"),
+    [
+        (
+            "pd.DataFrame({'a': x}).to_csv('out/clean.csv')",
+            "y = pd.read_csv('out/clean.csv')",
+            "it reads 'out/clean.csv', which section 'A'",
+        ),
+        ("with open(PATH, 'w') as file:\n    print(x, file=file)", "y = open(PATH).read()", "it reads 'kept.txt', which section 'A'"),
+        ("pd.DataFrame({'a': x}).to_csv(f'{x}.csv')", "y = pd.read_csv('1.csv')", "it reads files, which may be those that section 'A'"),
+    ],
+)
+def test_an_edge_that_goes_through_a_file_is_said_in_output_readme_and_code(tmp_path: Path, write: str, read: str, said: str) -> None:
+    made, _ = converted(tmp_path, "import pandas as pd\nPATH = 'kept.txt'", "#md # A", f"x = [1]\n{write}", "#md # B", read, "#md # C", "y")
+    (finding,) = (one for one in made.findings if one.code == "hidden-file")
+    assert (finding.cell, finding.message.startswith(said)) == (5, True)
+    assert any(said in one for one in made.left)
+    assert said in made.files["README.md"].decode()
+    module = made.files["pipeline.py"].decode()
+    comment = module[: module.index("def b(")].rpartition("\n\n")[2]
+    assert said.partition(",")[0] in comment
+    assert comment.startswith("# it reads")
+
+
+def test_files_of_different_names_are_no_edge(tmp_path: Path) -> None:
+    made, _ = converted(
+        tmp_path, "#md # A", "open('a.txt', 'w').close()\nx = [1]", "#md # B", "y = open('b.txt').read(), x", "#md # C", "y"
+    )
+    assert made.left == ()

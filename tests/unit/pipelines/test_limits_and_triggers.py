@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateline.kernel.errors import InvalidInput
-from gateline.pipelines import Limits, Trigger, TriggerSource
+from gateline.pipelines import Limits, RunState, Trigger, TriggerSource
 from tests.support.pipelines import WORKER, Hand, node, plan, runner
 
 if TYPE_CHECKING:
@@ -118,6 +118,20 @@ def test_an_equal_request_within_the_window_is_the_same_run(
     assert pipelines.request(WORKER, "train", {"n": 1}).id not in {first.id, second.id}
 
 
+def test_an_equal_request_is_no_run_of_another_project_and_none_that_is_ending(
+    hand: Hand, pipelines: Pipelines, limits: PipelineLimits
+) -> None:
+    limits.set(WORKER, Limits(pipeline="train", deduplicate_seconds=60))
+    first = pipelines.request(WORKER, "train", {}, project="p")
+    assert pipelines.request(WORKER, "train", {}, project="q", priority=-1).id != first.id
+    assert pipelines.request(WORKER, "train", {}, project="p").id == first.id
+    run_id, work = hand.start(plan(node("a")), parameters={"n": 1}, priority=1)
+    assert work.step is not None
+    pipelines.cancel(WORKER, run_id)
+    assert hand.run(run_id).state is RunState.RUNNING
+    assert pipelines.request(WORKER, "train", {"n": 1}).id != run_id
+
+
 def test_limits_out_of_range_are_refused(limits: PipelineLimits) -> None:
     with pytest.raises(InvalidInput, match="concurrent_max"):
         limits.set(WORKER, Limits(pipeline="train", concurrent_max=0))
@@ -165,3 +179,5 @@ def test_what_cannot_be_a_trigger_is_refused_with_every_mistake(triggers: Trigge
     wrong = Trigger(name="w", pipeline="train", source=TriggerSource.ALERT, subject="", cool_down_seconds=-1)
     with pytest.raises(InvalidInput, match="no endpoint or dataset; it names no kind of alert; its cool-down is negative"):
         triggers.set(WORKER, wrong)
+    with pytest.raises(InvalidInput, match="trigger"):
+        triggers.set(WORKER, Trigger(name="../w", pipeline="train", source=TriggerSource.DATASET, subject="flights"))

@@ -220,7 +220,7 @@ def test_a_plan_that_comes_after_the_run_was_cancelled_is_refused(hand: Hand, pi
     hand.desk.claim(WORKER, runner())
     pipelines.cancel(WORKER, run.id)
     with pytest.raises(Conflict, match="is cancelled; no plan is wanted"):
-        hand.desk.draw(WORKER, run.id, runner(), CHAIN, {}, ENVIRONMENT)
+        hand.desk.draw(WORKER, run.id, runner(), CHAIN, dict.fromkeys("abc", "x"), ENVIRONMENT)
     assert hand.run(run.id).steps == ()
 
 

@@ -270,6 +270,15 @@ def test_a_step_named_by_text_counts(project: Folder):
     assert project.code().digest != before
 
 
+@pytest.mark.parametrize("call", ['globals()["sec" + "ond"]', 'getattr(sys.modules[__name__], f"sec{str()}ond")', 'eval("second(x) + 0")'])
+def test_a_step_that_is_called_by_a_computed_name_counts(project: Folder, call: str):
+    project.edit("flows.py", "grow(x) + bounded(x)", f"{call} if x else sys")
+    project.edit("flows.py", "import math", "import math, sys")
+    before = project.code().digest
+    project.edit("flows.py", "return x * 2", "return x * 3")
+    assert project.code().digest != before
+
+
 def test_docstrings_count_where_code_reads_them(project: Folder):
     project.edit("flows.py", "return grow(x)", "return len(bounded.__doc__) + grow(x)")
     before = project.code().digest

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -57,6 +58,34 @@ def test_an_application_that_raises_answers_500() -> None:
 
     with httpx.Client(transport=InProcessTransport(broken), base_url="http://test") as client:
         assert client.get("/").status_code == 500
+
+
+def test_an_application_that_breaks_off_is_a_broken_connection() -> None:
+    async def broken(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise ZeroDivisionError
+
+    with (
+        httpx.Client(transport=InProcessTransport(broken), base_url="http://test") as client,
+        pytest.raises(httpx.RemoteProtocolError, match="broke off"),
+    ):
+        client.get("/")
+
+
+def test_requests_one_after_the_other_are_served_by_the_same_thread() -> None:
+    """A thread for each would cost more than the request."""
+    seen: set[int] = set()
+
+    async def threaded(scope, receive, send) -> None:
+        seen.add(await anyio.to_thread.run_sync(threading.get_ident))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    with httpx.Client(transport=InProcessTransport(threaded), base_url="http://test") as client:
+        for _ in range(5):
+            assert client.get("/").status_code == 204
+    assert len(seen) == 1
 
 
 def test_closing_stops_the_thread_and_may_be_repeated() -> None:

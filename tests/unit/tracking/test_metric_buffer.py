@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gateline.kernel.errors import InvalidInput, Unavailable
+from gateline.kernel.errors import Conflict, InvalidInput, Unavailable
 from gateline.sdk.metric_buffer import BATCH_VALUES, BUFFER_VALUES_MAX, MetricBuffer, Value
 from gateline.sdk.saved_metrics import _read, save_values
 
@@ -156,6 +156,45 @@ def test_closing_leaves_what_was_not_sent(server, buffer):
         buffer.flush()
     buffer.close()
     assert buffer.unsent == values(5)
+
+
+def test_an_ended_buffer_takes_no_value_and_says_so_instead_of_losing_it_or_hanging(server, buffer):
+    buffer.add(values(3))
+    buffer.flush(last=True)
+    with pytest.raises(Conflict, match="1 metric values were not taken: the run has ended"):
+        buffer.add(values(1, "late"))
+    buffer.flush()
+    buffer.close()
+    with pytest.raises(Conflict, match="has ended"):
+        buffer.add(values(1, "later"))
+    buffer.flush()
+    assert (server.values, buffer.unsent) == (values(3), [])
+
+
+def test_closing_wakes_who_waits_for_room_and_who_flushes(server, buffer):
+    server.gate.clear()
+    buffer.add(values(BUFFER_VALUES_MAX))
+    heard = []
+
+    def waits(call):
+        with pytest.raises(Conflict, match="has ended"):
+            call()
+        heard.append(True)
+
+    threads = [threading.Thread(target=waits, args=(call,)) for call in (lambda: buffer.add(values(1, "late")), buffer.flush)]
+    for thread in threads:
+        thread.start()
+    assert server.asked.acquire(timeout=30)
+    closing = threading.Thread(target=buffer.close)
+    closing.start()
+    for thread in threads:
+        thread.join(30)
+    server.gate.set()
+    closing.join(30)
+    assert heard == [True, True]
+    assert len(buffer.unsent) == BUFFER_VALUES_MAX - BATCH_VALUES  # the batch under way arrived
+    with pytest.raises(Conflict, match="49,000 metric values are not logged"):
+        buffer.flush()
 
 
 def test_values_survive_a_file_nan_and_infinities_too(tmp_path):

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateline.kernel.clock import MINUTE, SECOND, iso, parse_iso
 from gateline.kernel.errors import InvalidInput, NotFound
+from gateline.kernel.run_names import HEARTBEAT_TAG, LAST_WRITE_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from gateline.adapters.mlflow.guard import Guard
     from gateline.kernel.clock import Clock, Instant
 
-LAST_WRITE_TAG = "gateline.last_write"
-HEARTBEAT_TAG = "gateline.heartbeat"
 CLOSED_TAG = "gateline.closed"
 _LOOKS = 5  # consecutive looks, a minute apart, that find the same silence: a clock that jumped ahead has runs speak up in between
 _NOTED_MAX = 10_000
@@ -64,7 +63,7 @@ class Liveness:
         if len(self._noted) > _NOTED_MAX:
             self._noted.clear()
         for run_id in run_ids:
-            if abs(now - self._noted.setdefault(run_id, now)) >= MINUTE:
+            if run_id not in self._noted or abs(now - self._noted[run_id]) >= MINUTE:
                 self._noted[run_id] = now
                 due.add(run_id)
         if due:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from gateline.adapters.mlflow.loading import Loaded
 
-VERSION_TAG = "gateline.model_version"
-
 
 def tell_model(loaded: Loaded, model_id: str, name: str, version: int | str) -> None:
     """Let a logged model know of a version made of it, unless it does; MLflow, told twice, would forget the other versions."""

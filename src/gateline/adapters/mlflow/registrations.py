@@ -2,21 +2,25 @@
 
 A registration touches MLflow's database several times, and our records once. A process that dies in between leaves one of these:
 a version without its ledger entry, a version that names its files and not its logged model, a logged model that does not know its
-version, a version whose run is not frozen, or a version of our registry that MLflow does not show. A pass mends each.
+version, a version whose run is not frozen, or a version of our registry that MLflow does not show. A pass mends each, once the version
+is a minute old: a younger one may still be under way.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateline.adapters.mlflow.guard import INTERNAL_NAME, internally
-from gateline.adapters.mlflow.projection import VERSION_TAG, tell_model
+from gateline.adapters.mlflow.projection import tell_model
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, GatelineError, NotFound, Unavailable
+from gateline.kernel.run_names import VERSION_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from gateline.adapters.mlflow.projection import Projection
     from gateline.kernel.clock import Clock
 
-QUIET_SECONDS = 60
+QUIET_SECONDS = 60  # since a version was made and its run ended: MLflow waits 20 seconds at most for a lock of its database
 _MODEL_LOCATION = re.compile(r".*/models/(?P<model>m-[0-9a-f]{32})/artifacts/?")
 _MILLISECOND = SECOND // 1_000
 _ENDED_BADLY = frozenset({"FAILED", "KILLED"})
@@ -94,22 +98,50 @@ class Registrations:
         self._freeze = freeze
         self._frozen = frozen
         self._registered = registered
+        self._told: dict[str, str] = {}
         self._whole: set[str] = set()
         self._settled: set[str] = set()
         self._projected: set[str] = set()
 
     def reconcile(self) -> None:
-        """Mend what can be mended now; does nothing while MLflow is not loaded. What is whole is looked at once per process."""
+        """Mend what can be mended now; does nothing while MLflow is not loaded. What is whole is looked at once per process.
+
+        Each version stands alone: one that cannot be mended now is logged and tried again in the next pass, one whose run or logged model
+        MLflow no longer has is given up.
+        """
         loaded = self._loaded()
         if loaded is None:
             return
-        for version in self._fresh(loaded):
-            if version.subject not in self._whole:
-                self._make_whole(loaded, version)
-                self._whole.add(version.subject)
-            if self._is_settled(loaded, version):
-                self._settled.add(version.subject)
-        self._project()
+        try:
+            for version in self._fresh(loaded):
+                if self._alone(version.subject, partial(self._mended, loaded, version)):
+                    self._settled.add(version.subject)
+        finally:
+            self._project()
+
+    def _alone(self, subject: str, mend: Callable[[], bool]) -> bool:
+        """Return whether nothing more is to be done for one version; a failure is logged, once until it changes."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            done = mend()
+        except (MlflowException, GatelineError, SQLAlchemyError) as error:
+            gone = isinstance(error, NotFound) or getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+            if self._told.get(subject) != str(error):
+                _log.warning("mlflow.registration_not_mended", version=subject, given_up=gone, failure=str(error))
+            self._told[subject] = str(error)
+            return gone
+        self._told.pop(subject, None)
+        return done
+
+    def _mended(self, loaded: Loaded, version: _Shown) -> bool:
+        """Make the version whole, then return whether it is settled. A registration that may be under way is left alone."""
+        if 0 <= self._clock.now() - version.created_at * _MILLISECOND < QUIET_SECONDS * SECOND:
+            return False
+        if version.subject not in self._whole:
+            self._make_whole(loaded, version)
+            self._whole.add(version.subject)
+        return self._is_settled(loaded, version)
 
     def _fresh(self, loaded: Loaded) -> list[_Shown]:
         """Return the versions of MLflow's registry that are not settled."""
@@ -130,11 +162,11 @@ class Registrations:
         with internally():
             if version.model_id and version.source == version.location:
                 loaded.registry.set_source(version.name, version.version, f"models:/{version.model_id}")
-            if version.model_id:
-                tell_model(loaded, version.model_id, version.name, version.version)
             facts = {"run_id": version.run_id, "source": version.source}
             if self._guard.changed_once("version created", subject=version.subject, facts=facts):
                 _log.warning("mlflow.registration_resumed", version=version.subject)
+            if version.model_id:
+                tell_model(loaded, version.model_id, version.name, version.version)
 
     def _is_settled(self, loaded: Loaded, version: _Shown) -> bool:
         """Freeze the run when it has ended well and been quiet for a minute; return whether nothing more is to be done."""
@@ -157,10 +189,9 @@ class Registrations:
     def _project(self) -> None:
         """Show in MLflow the versions of our registry that it does not show."""
         for version in self._registered():
-            if version.id in self._projected:
-                continue
-            try:
-                self._projection.version(version.name, version.run_id, tags={VERSION_TAG: version.id})
-            except NotFound as error:
-                _log.info("mlflow.version_not_shown", version=version.id, reason=str(error))
-            self._projected.add(version.id)
+            if version.id not in self._projected and self._alone(version.id, partial(self._show, version)):
+                self._projected.add(version.id)
+
+    def _show(self, version: Registered) -> bool:
+        self._projection.version(version.name, version.run_id, tags={VERSION_TAG: version.id})
+        return True

@@ -14,9 +14,8 @@ from gateline.adapters.mlflow.seal import owner_of
 from gateline.adapters.mlflow.search import mlflow_error, search_runs
 from gateline.kernel.canonical import digest, sha256_file
 from gateline.kernel.errors import NotFound
+from gateline.kernel.run_names import DATASET_SHA256_TAG, DATASET_VERSION_TAG
 from gateline.tracking import (
-    DATASET_SHA256_TAG,
-    DATASET_VERSION_TAG,
     ArtifactFile,
     DatasetUse,
     LoggedModel,
@@ -241,7 +240,10 @@ class MlflowRuns:
         """Return the folder of an artifact location."""
         relative = location.partition(":")[2].strip("/")
         if owner_of(relative) is None:
-            raise NotFound(f"Artifact location '{location}' is not kept by this server.", next_step="Log the run again through Gateline.")
+            raise NotFound(
+                f"Artifact location '{location}' is not kept by this server.",
+                next_step="Log the run again with the tracking address of this server, …/mlflow.",
+            )
         return self._folder / relative
 
 

@@ -24,7 +24,8 @@ _ORDERS = "Write a column and ASC or DESC: metrics.auc DESC, params.model, tags.
 _NEWEST_FIRST = "attributes.start_time DESC"
 _SAID_MAX = 2_000
 _QUOTED_MAX = 200
-_CONDITIONS_MAX = 30  # each is a join, and SQLite joins at most 64 tables
+_CONDITIONS_MAX = 30
+_JOINS_MAX = 60  # SQLite joins at most 64 tables: one for each condition or order by metric, parameter or tag, two by dataset
 _BAD_REQUESTS = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 
 
@@ -82,9 +83,27 @@ def _check(query: RunQuery) -> None:
             next_step=_ALLOWED,
             facts={"position": position, "clause": clause},
         )
+    _check_orders(query)
     if _mistake(_check_token, query.page_token):
         message, next_step = "The page token is none that this server gave.", "Begin with the first page: leave page_token out."
         raise InvalidInput(message, next_step=next_step)
+
+
+def _check_orders(query: RunQuery) -> None:
+    """Refuse to order by a column twice, and more columns than a database can join."""
+    from mlflow.utils.search_utils import SearchUtils
+
+    orders = [SearchUtils.parse_order_by_for_search_runs(column)[:2] for column in query.order_by]
+    named = [(kind, SearchUtils.translate_key_alias(key)) for kind, key in orders]
+    if twice := sorted({f"{kind}.{key}" for kind, key in named if named.count((kind, key)) > 1}):
+        raise InvalidInput(f"The order names a column more than once: {', '.join(twice)}.", next_step="Name each column once.")
+    kinds = [kind for kind, _ in orders] + [one["type"] for one in SearchUtils.parse_search_filter(query.filter)]
+    joins = sum(2 if kind == "dataset" else kind != "attribute" for kind in kinds)
+    if joins > _JOINS_MAX:
+        raise InvalidInput(
+            f"Filter and order join {joins} tables, more than {_JOINS_MAX}: two for each dataset, one for each metric, parameter and tag.",
+            next_step="Order by fewer columns, or ask for less at once.",
+        )
 
 
 def _mistake(check: Callable[[str], Any], text: str) -> str:

@@ -174,7 +174,7 @@ class Stream:
     def _digit_totals(self, sql: str, alias: str, part: Asked, *, squared: bool = False) -> list[str]:
         """Return the total over the window of each digit of a number, or of its square."""
         grid = self._grids[alias]
-        mark = self._mark(self._workers.digits(f"CAST({sql} AS DOUBLE)", grid, squared=squared))
+        mark = self._mark(self._workers.digits(sql, grid, squared=squared))
         return [self._total("sum", f"{mark}[{place}]", part) for place in range(grid[1] * (2 if squared else 1))]
 
     def _ratio(self, part: Asked) -> str:

@@ -42,7 +42,7 @@ class Workers:
         return self._call("hash", _hash_function(), "bigint", value)
 
     def digits(self, number: str, grid: Grid, *, squared: bool = False) -> str:
-        """Return the digits of a DOUBLE, or of its square, as an array of BIGINT; 0 where it is missing."""
+        """Return the digits of a DOUBLE or a BIGINT, or of its square, as an array of BIGINT; 0 where it is missing."""
         return self._call("squares" if squared else "digits", _digits_function(grid, squared=squared), "array<bigint>", number, grid=grid)
 
     def total(self, sums: list[str], grid: Grid) -> str:
@@ -87,7 +87,7 @@ def _digits_function(grid: Grid, *, squared: bool) -> Callable[[Any], Any]:
     def digits(values: Any) -> Any:
         import pyarrow as pa
 
-        found = exact.digits(values.fill_null(0.0).to_numpy(zero_copy_only=False), *grid)
+        found = exact.digits(values.fill_null(0).to_numpy(zero_copy_only=False), *grid)
         found = exact.squares(found) if squared else found
         count, rows = found.shape
         return pa.ListArray.from_arrays(pa.array(range(0, count * rows + 1, count), pa.int32()), found.T.ravel())

@@ -36,7 +36,9 @@ class _Test:
     share: float = 0.0
 
 
-def check_table(contract: Contract, table: pl.DataFrame, *, now: Instant, rows_before: int | None = None) -> tuple[Violation, ...]:
+def check_table(
+    contract: Contract, table: pl.DataFrame, *, now: Instant, rows_before: int | None = None, numbers: Sequence[int] | None = None
+) -> tuple[Violation, ...]:
     """Return every promise of the contract that the table breaks, by column and then for the whole table; nothing when it keeps them.
 
     Args:
@@ -44,7 +46,9 @@ def check_table(contract: Contract, table: pl.DataFrame, *, now: Instant, rows_b
         table: The rows, as `read_table` returns them.
         now: The time of registration in UTC microseconds, for freshness.
         rows_before: Rows of the version before; None when there is none, and then any number passes.
+        numbers: What the rows are called; by default 1, 2, 3 and so on.
     """
+    numbers = numbers or range(1, table.height + 1)
     found = [*_column_sets(contract, table)]
     present = [rule for rule in contract.columns if rule.name in table.columns]
     sound = [rule for rule in present if table.schema[rule.name] == POLARS_TYPES[rule.dtype]]
@@ -52,7 +56,7 @@ def check_table(contract: Contract, table: pl.DataFrame, *, now: Instant, rows_b
     tests = [test for rule in sound for test in _tests(rule)]
     known = {rule.name for rule in sound}
     tests += [_unique_test(key) for key in contract.keys if known >= set(key)]
-    found += _run(tests, table, shown=frozenset(rule.name for rule in present if rule.personal is None))
+    found += _run(tests, table, numbers, shown=frozenset(rule.name for rule in present if rule.personal is None))
     if contract.freshness is not None and contract.freshness.column in known:
         found += _freshness(contract.freshness.column, contract.freshness.age_seconds_max, table, now)
     if rows_before is not None:
@@ -132,27 +136,28 @@ def _literal(bound: Bound, dtype: ColumnType) -> pl.Expr:
     return pl.lit(datetime.fromisoformat(bound), dtype=POLARS_TYPES[dtype])
 
 
-def _run(tests: Sequence[_Test], table: pl.DataFrame, shown: frozenset[str]) -> list[Violation]:
+def _run(tests: Sequence[_Test], table: pl.DataFrame, numbers: Sequence[int], shown: frozenset[str]) -> list[Violation]:
     """Count what every test finds in one pass over the table, then look closer at those that failed."""
     if not tests:
         return []
     counts = table.lazy().select(test.broken.sum().alias(str(number)) for number, test in enumerate(tests)).collect().row(0)
-    return [_violation(test, table, count, shown) for test, count in zip(tests, counts, strict=True) if count > test.share * table.height]
+    broken = [(test, count) for test, count in zip(tests, counts, strict=True) if count > test.share * table.height]
+    return [_violation(test, table, numbers, count, shown) for test, count in broken]
 
 
-def _violation(test: _Test, table: pl.DataFrame, count: int, shown: frozenset[str]) -> Violation:
+def _violation(test: _Test, table: pl.DataFrame, numbers: Sequence[int], count: int, shown: frozenset[str]) -> Violation:
     rows = table.select(test.broken.arg_true().head(ROWS_SHOWN)).to_series()
-    numbers = tuple(row + 1 for row in rows)
+    first = tuple(numbers[row] for row in rows)
     where = f"column '{test.columns[0]}'" if len(test.columns) == 1 else f"columns {', '.join(repr(name) for name in test.columns)}"
     examples = ""
     if test.rule is not RuleKind.MISSING_VALUES and shown >= set(test.columns):
         values = table[rows].select(test.columns).rows()
         examples = f" ({'; '.join(', '.join(_shown(value) for value in row) for row in values)}{'; …' if count > len(values) else ''})"
-    listed = ", ".join(map(str, numbers)) + (" …" if count > len(numbers) else "")
+    listed = ", ".join(map(str, first)) + (" …" if count > len(first) else "")
     noun = "value" if len(test.columns) == 1 else "row"
     are = f"{noun} is" if count == 1 else f"{noun}s are"
-    sentence = f"{where}: {count:,} {are} {test.what}, first in row{'s' if len(numbers) > 1 else ''} {listed}{examples}"
-    return Violation(rule=test.rule, columns=test.columns, count=count, rows=numbers, sentence=sentence)
+    sentence = f"{where}: {count:,} {are} {test.what}, first in row{'s' if len(first) > 1 else ''} {listed}{examples}"
+    return Violation(rule=test.rule, columns=test.columns, count=count, rows=first, sentence=sentence)
 
 
 def _shown(value: object) -> str:

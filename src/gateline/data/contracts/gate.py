@@ -65,11 +65,17 @@ def require_contract(ledger: Ledger, dataset: str, table: pl.DataFrame) -> Passe
     return Passed(dataset=dataset, rows=table.height, contract=contract)
 
 
-def require_rows(ledger: Ledger, dataset: str, rows: pl.DataFrame) -> None:
+def require_rows(ledger: Ledger, dataset: str, rows: pl.DataFrame, numbers: Sequence[int]) -> None:
     """Check rows that shall be added to a dataset against what the contract in force promises of single rows.
 
     What it promises of a whole table (freshness, shares of missing values, change of the number of rows, values that never repeat among
     rows that came earlier) is seen when a version is cut.
+
+    Args:
+        ledger: Where the contracts are.
+        dataset: Name of the dataset.
+        rows: The rows.
+        numbers: What errors call each of them, counted from 1 in what was sent.
 
     Raises:
         ContractBroken: they break it; every broken rule is named with column, count and first rows.
@@ -81,7 +87,7 @@ def require_rows(ledger: Ledger, dataset: str, rows: pl.DataFrame) -> None:
 
         single = replace(contract.contract, freshness=None)
         shares = {rule.name for rule in single.columns if rule.missing_share_limit}
-        found = check_table(single, rows, now=ledger.clock.now())
+        found = check_table(single, rows, now=ledger.clock.now(), numbers=numbers)
         refuse_broken(contract, [one for one in found if one.rule is not RuleKind.MISSING_VALUES or not shares.intersection(one.columns)])
 
 

@@ -149,7 +149,7 @@ def _spine(plan: Plan, tables: Mapping[str, Table]) -> pl.DataFrame:
 def _check_spine(plan: Plan, spine: pl.DataFrame) -> None:
     needed = dict.fromkeys((plan.time, *plan.entities, *((plan.unit,) if plan.unit else ())))
     mistakes = [
-        f"{count:,} rows have no '{alias}', first row {spine[alias].is_null().arg_max()}"
+        f"{count:,} rows have no '{alias}', first row {(spine[alias].is_null().arg_max() or 0) + 1}"
         for alias in needed
         if (count := spine[alias].null_count())
     ]

@@ -102,11 +102,10 @@ class _Piece:
         return _running_total(self.filled(alias, other))
 
     def _digits(self, alias: str, other: str = "") -> tuple[int, Digits]:
-        """Return the digits of a column as fractions, and the place of the first."""
+        """Return the digits of a column, and the place of the first."""
         values = self.filled(alias, other)
-        numbers = values.astype(np.float64)
-        first, count = grid_of(numbers, whole=values.dtype == np.int64)
-        return first, digits(numbers, first, count)
+        first, count = grid_of(values.astype(np.float64), whole=values.dtype == np.int64)
+        return first, digits(values, first, count)
 
     def _digit_totals(self, alias: str, other: str = "") -> Digits:
         return _running_total(self.digits(alias, other)[1])

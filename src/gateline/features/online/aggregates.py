@@ -1,8 +1,9 @@
 """Aggregates in two steps: values become a summary, and summaries of neighbouring spans become the aggregate of all their values.
 
-Nothing is lost between the steps: whole numbers stay whole, and a sum of fractions is kept as a few numbers whose exact sum it is
-(J. R. Shewchuk, Adaptive Precision Floating-Point Arithmetic, 1997), so tiles give what the events themselves would give.
-`plan.Aggregate` says what each aggregate means.
+Nothing is lost between the steps, nor rounded where offline features are not: whole numbers stay whole, and a sum of fractions is kept as a
+few numbers whose exact sum it is (J. R. Shewchuk, Adaptive Precision Floating-Point Arithmetic, 1997), or as a whole number of small units.
+So tiles give what the events themselves would give, and both give the bits of `gateline.stats.exact`; a result that leaves the range of
+fractions is missing. `plan.Aggregate` says what each aggregate means.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from gateline.features.declarations.plan import Aggregate
 from gateline.features.engine.distinct import KEPT, distinct_count, hashed
+from gateline.stats.exact import digits, grid_of, squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 Summary = Any
 _DIGITS_EXACT = 1 << 62
+_PLACES_MAX = 8  # of digits: numbers further apart than 2^256 are rare, and cost less one by one
 
 
 def summary(window: Window, values: Any, denominators: Sequence[Any] = (), *, exact: bool = False) -> Summary:
@@ -33,14 +36,17 @@ def summary(window: Window, values: Any, denominators: Sequence[Any] = (), *, ex
         window: The feature.
         values: A sequence or an array of values that are not missing.
         denominators: For a ratio, the second value of each row; only rows that have both are given.
-        exact: Keep a sum of fractions exactly, for a summary that will be added to others; otherwise it is rounded once.
+        exact: Keep a sum of fractions exactly, for a summary that will be added to others; otherwise it may be rounded, once.
     """
     return _SUMMARIES[Aggregate(window.aggregate)](window, values, denominators, exact)
 
 
 def value(window: Window, parts: Sequence[Summary]) -> Any:
-    """Return the aggregate over summaries, which follow one another in time."""
-    return _VALUES[Aggregate(window.aggregate)](window, parts)
+    """Return the aggregate over summaries, which follow one another in time; None where it is missing."""
+    try:
+        return _VALUES[Aggregate(window.aggregate)](window, parts)
+    except OverflowError:
+        return None
 
 
 def _whole(values: Sequence[Any]) -> bool:
@@ -51,7 +57,7 @@ def _total(values: Sequence[Any], *, exact: bool = False) -> Any:
     """Return the sum: a whole number (as text beyond 63 bits), or fractions that add up to it."""
     if _whole(values):
         return _packed(sum(values))
-    return _partials(values) if exact else [math.fsum(values)]
+    return _partials(values) if exact else list(values)
 
 
 def _array_total(values: npt.NDArray[np.int64]) -> int | str:
@@ -60,16 +66,12 @@ def _array_total(values: npt.NDArray[np.int64]) -> int | str:
     return _packed(int(values.sum()) if largest * len(values) < _DIGITS_EXACT else sum(values.tolist()))
 
 
-def _total_of_squares(values: Sequence[int]) -> int | str:
-    return _packed(sum(one * one for one in values))
-
-
 def _packed(number: int) -> int | str:
     return number if -_DIGITS_EXACT < number < _DIGITS_EXACT else str(number)
 
 
-def _partials(values: Iterable[float]) -> list[float]:
-    """Return few numbers that do not overlap and whose exact sum is that of the values."""
+def _partials(values: Sequence[float]) -> list[float]:
+    """Return few numbers that do not overlap and whose exact sum is that of the values; all of them when a sum leaves the fractions."""
     partials: list[float] = []
     for one in values:
         carried, kept = one, 0
@@ -82,11 +84,15 @@ def _partials(values: Iterable[float]) -> list[float]:
                 kept += 1
             carried = high
         partials[kept:] = [carried]
-    return partials
+    return partials if all(map(math.isfinite, partials)) else list(values)
 
 
 def _sum(totals: Iterable[Any]) -> Any:
-    """Return the sum of what `_total` made, rounded once."""
+    """Return the sum of what `_total` made: a whole number, or a fraction that is rounded once.
+
+    Raises:
+        OverflowError: it leaves the range of fractions.
+    """
     fractions: list[float] = []
     whole = 0
     for total in totals:
@@ -94,7 +100,20 @@ def _sum(totals: Iterable[Any]) -> Any:
             fractions += total
         else:
             whole += int(total)
-    return math.fsum(fractions) + whole if fractions else whole
+    if not fractions:
+        return whole
+    try:
+        return math.fsum(fractions)
+    except OverflowError:  # on the way, though perhaps not at its end
+        units, shift = _units(fractions)
+        return sum(units) / (1 << shift)
+
+
+def _units(values: Sequence[float]) -> tuple[list[int], int]:
+    """Return fractions as whole numbers of 2^-shift, and the shift."""
+    ratios = [one.as_integer_ratio() for one in values]
+    finest = max(below for _, below in ratios)
+    return [above * (finest // below) for above, below in ratios], finest.bit_length() - 1
 
 
 def _listed(values: Any) -> Sequence[Any]:
@@ -108,8 +127,24 @@ def _sum_summary(_window: Window, values: Any, _below: Sequence[Any], exact: boo
 
 
 def _variance_summary(_window: Window, values: Any, _below: Sequence[Any], _exact: bool) -> Summary:
+    """Return the number of values, their sum and the sum of their squares, in units of 2^-shift and its square, and the shift."""
+    if not len(values):
+        return [0, 0, 0, 0]
+    if isinstance(values, np.ndarray):
+        first, places = grid_of(values.astype(np.float64), whole=values.dtype == np.int64)
+        if places <= _PLACES_MAX:
+            found = digits(values, first, places)
+            shift = max(0, -32 * first)
+            total, square = _number(found, shift + 32 * first), _number(squares(found), 2 * (shift + 32 * first))
+            return [len(values), _packed(total), _packed(square), shift]
     values = _listed(values)
-    return [len(values), _total(values), _total_of_squares(values)] if _whole(values) else _moments(values)
+    units, shift = (values, 0) if _whole(values) else _units(values)
+    return [len(values), _packed(sum(units)), _packed(sum(one * one for one in units)), shift]
+
+
+def _number(found: npt.NDArray[np.int64], shift: int) -> int:
+    """Return the sum of numbers in digits, times 2^shift."""
+    return sum(one << shift + 32 * place for place, one in enumerate(found.sum(axis=1).tolist()))
 
 
 def _min_summary(_window: Window, values: Any, _below: Sequence[Any], _exact: bool) -> Summary:
@@ -134,7 +169,7 @@ def _sum_value(_window: Window, parts: Sequence[Summary]) -> Any:
 
 def _mean_value(_window: Window, parts: Sequence[Summary]) -> float | None:
     count = sum(part[0] for part in parts)
-    return float(_sum(part[1] for part in parts) / count) if count else None
+    return float(_sum(part[1] for part in parts)) / count if count else None
 
 
 def _std_value(window: Window, parts: Sequence[Summary]) -> float | None:
@@ -143,35 +178,21 @@ def _std_value(window: Window, parts: Sequence[Summary]) -> float | None:
 
 
 def _ratio_value(_window: Window, parts: Sequence[Summary]) -> float | None:
-    below = _sum(part[2] for part in parts)
-    return float(_sum(part[1] for part in parts) / below) if below else None
-
-
-def _moments(values: Sequence[float]) -> list[Any]:
-    """Return count, mean and the sum of squared deviations from it, which is exactly 0 for equal values."""
-    if min(values) == max(values):
-        return [len(values), values[0], 0.0]
-    mean = math.fsum(values) / len(values)
-    return [len(values), mean, math.fsum((one - mean) ** 2 for one in values)]
+    below = float(_sum(part[2] for part in parts))
+    found = float(_sum(part[1] for part in parts)) / below if below else None
+    return found if found is not None and math.isfinite(found) else None
 
 
 def _variance(_window: Window, parts: Sequence[Any]) -> float | None:
-    """Return the variance over n - 1 (T. F. Chan et al., Updating Formulae and a Pairwise Algorithm, 1979)."""
-    parts = [part for part in parts if part[0]]
+    """Return the variance over n - 1, as `gateline.stats.exact.variance` does: from exact sums, rounded once before it is divided."""
     count: int = sum(part[0] for part in parts)
     if count < 2:
         return None
-    if all(isinstance(part[2], int | str) for part in parts):
-        total, squares = (sum(int(part[place]) for part in parts) for place in (1, 2))
-        return float((count * squares - total * total) / (count * (count - 1)))
-    seen, mean, deviations = parts[0]
-    for number, its_mean, its_deviations in parts[1:]:
-        delta = its_mean - mean
-        both = seen + number
-        deviations += its_deviations + delta * delta * seen * number / both
-        mean += delta * number / both
-        seen = both
-    return float(deviations / (count - 1))
+    finest: int = max(part[3] for part in parts)
+    total = sum(int(part[1]) << finest - part[3] for part in parts)
+    square = sum(int(part[2]) << 2 * (finest - part[3]) for part in parts)
+    deviations: float = (count * square - total * total) / (1 << 2 * finest)
+    return deviations / (count * (count - 1.0))
 
 
 def _kth_last(window: Window, parts: Sequence[Any]) -> Any:

@@ -29,7 +29,8 @@ def typed_frame(what: str, schema: Mapping[str, pl.DataType], rows: Sequence[Map
         needed: Columns that every row must name.
 
     Raises:
-        InvalidInput: columns are unknown or missing, or values are of another type; up to 20 mistakes are named.
+        InvalidInput: columns are unknown or missing, or values are of another type; up to 20 mistakes are named, with
+            rows counted from 1.
     """
     mistakes: list[str] = []
     unknown = sorted({name for row in rows for name in row} - schema.keys())
@@ -38,7 +39,7 @@ def typed_frame(what: str, schema: Mapping[str, pl.DataType], rows: Sequence[Map
     for name in needed:
         dtype, values = schema[name], list[Any]()
         convert = _CONVERSIONS[dtype]
-        for place, row in enumerate(rows):
+        for place, row in enumerate(rows, 1):
             try:
                 values.append(None if row[name] is None else convert(row[name]))
             except KeyError:

@@ -142,7 +142,7 @@ def usable_rows(source: EventSource, frame: pl.DataFrame, keys: tuple[str, ...])
         if usable[alias].null_count():
             raise InvalidInput(
                 f"{usable[alias].null_count():,} rows of source '{source.name}' have no '{alias}', which is part of their event id; "
-                f"the first is usable row {usable[alias].is_null().arg_max()}.",
+                f"the first is usable row {(usable[alias].is_null().arg_max() or 0) + 1}.",
                 next_step="Send the id with every event, or leave such rows out with `where`.",
             )
     return usable

@@ -165,3 +165,11 @@ def refuse_early(t: Instant, horizon: Instant) -> None:
         next_step="Ask for a later time, declare a longer lateness of the source, or compute the features offline.",
         facts={"t": t, "horizon": horizon},
     )
+
+
+def refuse_form() -> None:
+    """Raise the error of a state that another version of Gateline wrote, in a form that would be misread."""
+    raise Conflict(
+        "The online store holds this view in the form of another version of Gateline.",
+        next_step="Make it anew: gateline feature remove VIEW@N, then gateline feature materialise VIEW@N.",
+    )

@@ -105,6 +105,12 @@ class OnlineViews:
             result[fingerprint] = Taken.total([result[fingerprint], taken])
         return result
 
+    def try_in(self, views: Sequence[OnlineView], frame: pl.DataFrame, now: Instant) -> None:
+        """Raise what `take_in` would raise of these rows, such as Conflict over values of another type than is kept; write nothing."""
+        events = {one.fingerprint: _events(one, frame, now) for one in views}
+        for part in _parts(views, events):
+            self._changes(part, events, now, None)
+
     def read(self, view: OnlineView, keys: Sequence[str], t: Instant) -> list[Reading]:
         """Return the features of each entity at `t`, in order.
 
@@ -161,21 +167,28 @@ class OnlineViews:
 
     def _commit(self, part: dict[OnlineView, range], events: dict[str, Events], now: Instant, covered: Instant | None) -> dict[str, Taken]:
         for _ in range(_ATTEMPTS):
-            changes: list[Change] = []
-            marks: dict[str, Mark] = {}
-            result: dict[str, Taken] = {}
-            for view, places in part.items():
-                own = events[view.fingerprint]
-                before = self.store.mark(view.fingerprint)
-                after = before.advanced(Mark(watermark=own.newest, covered=covered))
-                if after.watermark is not None:
-                    after = after.advanced(Mark(horizon=view.horizon(after.watermark, now)))
-                if after != before:
-                    marks[view.fingerprint] = after
-                result[view.fingerprint] = self._merged(view, places, own, before, after, changes)
+            changes, marks, result = self._changes(part, events, now, covered)
             if (not changes and not marks) or self.store.commit(changes, marks):
                 return result
         raise Unavailable("Others keep writing to the same entities of the online store.", next_step="Send the events again.")
+
+    def _changes(
+        self, part: dict[OnlineView, range], events: dict[str, Events], now: Instant, covered: Instant | None
+    ) -> tuple[list[Change], dict[str, Mark], dict[str, Taken]]:
+        """Return what is to be written, and what becomes of the events of each view then."""
+        changes: list[Change] = []
+        marks: dict[str, Mark] = {}
+        result: dict[str, Taken] = {}
+        for view, places in part.items():
+            own = events[view.fingerprint]
+            before = self.store.mark(view.fingerprint)
+            after = before.advanced(Mark(watermark=own.newest, covered=covered))
+            if after.watermark is not None:
+                after = after.advanced(Mark(horizon=view.horizon(after.watermark, now)))
+            if after != before:
+                marks[view.fingerprint] = after
+            result[view.fingerprint] = self._merged(view, places, own, before, after, changes)
+        return changes, marks, result
 
     def _merged(self, view: OnlineView, places: range, own: Events, before: Mark, after: Mark, changes: list[Change]) -> Taken:
         """Add the changes of a view's entities; return what became of their events."""

@@ -16,7 +16,18 @@ import numpy as np
 
 from gateline.features.declarations.plan import Aggregate, Window
 from gateline.features.online.aggregates import summary, value
-from gateline.features.online.state import Reading, Taken, check_kinds, decode, encode, merged_singly, order_of, place_of, refuse_early
+from gateline.features.online.state import (
+    Reading,
+    Taken,
+    check_kinds,
+    decode,
+    encode,
+    merged_singly,
+    order_of,
+    place_of,
+    refuse_early,
+    refuse_form,
+)
 from gateline.kernel.clock import SECOND, Instant
 
 if TYPE_CHECKING:
@@ -34,6 +45,7 @@ _TYPES = {"i": np.int64, "f": np.float64}
 _ID_BYTES = 16
 _NEVER = -(1 << 62)
 _MANY = 64
+_FORMAT = 2  # of blobs; those of the first name none, and say the same but for sums in tiles, which were rounded
 _FEW = 1_024
 
 
@@ -114,13 +126,15 @@ class _Kept:
 
     def packed(self) -> bytes:
         return encode([
-            self.horizon, self.sealed, self.available.tobytes(), self.happened.tobytes(), self.ids.tobytes(),
+            _FORMAT, self.horizon, self.sealed, self.available.tobytes(), self.happened.tobytes(), self.ids.tobytes(),
             [column.packed() for column in self.columns], list(self.tiles.items()),
         ])  # fmt: skip
 
 
 def _unpacked(blob: bytes) -> _Kept:
-    horizon, sealed, available, happened, ids, columns, tiles = decode(blob)
+    *form, horizon, sealed, available, happened, ids, columns, tiles = decode(blob)
+    if form != [_FORMAT] and (form or tiles):
+        refuse_form()
     return _Kept(
         horizon=horizon, sealed=sealed, available=np.frombuffer(available, np.int64), happened=np.frombuffer(happened, np.int64),
         ids=np.frombuffer(ids, np.uint64).reshape(-1, 2), columns=[_column(*column) for column in columns], tiles=dict(tiles),

@@ -126,8 +126,8 @@ def _facts(plan: Plan, dataset: str) -> list[KnownAt]:
 
 
 def _times(source: EventSource, tables: Mapping[str, Table], used_at: str, **expressions: str) -> pl.DataFrame:
-    """Return the dataset rows that the source keeps: row number, `used` (the given alias of the source) and further expressions."""
-    rows = scan(tables[source.dataset]).with_row_index("__row")
+    """Return the rows that the source keeps: row number (from 1), `used` (the given alias of the source) and further expressions."""
+    rows = scan(tables[source.dataset]).with_row_index("__row", offset=1)
     if source.where is not None:
         rows = rows.filter(pl.sql_expr(source.where))
     named = {"__used": source.columns[used_at], **expressions}
@@ -182,7 +182,7 @@ def _late_requests(plan: Plan, prepared: Prepared) -> list[Leak]:
     """Return a leak for the spine's own features when its rows are declared available only after `t`."""
     used = [*plan.columns, *(name for part in plan.calendars for name in part.outputs), *(one.name for one in plan.on_demand)]
     available = plan.spine.available_at
-    rows = prepared.spine.with_row_index("__row")
+    rows = prepared.spine.with_row_index("__row", offset=1)
     late = rows.filter((pl.col(available) > pl.col(plan.time)) | pl.col(available).is_null())
     if late.is_empty() or not used:
         return []

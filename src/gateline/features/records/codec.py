@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gateline.data import DatasetVersionId
 from gateline.features.declarations.calendars import Calendar
 from gateline.features.declarations.plan import EventSource, KnownAt, Label
+from gateline.features.declarations.request_views import CalendarView, OnDemandView
 from gateline.features.declarations.transforms import TRANSFORMS, Transform
-from gateline.features.declarations.views import Aggregation, CalendarView, Entity, LatestView, LookupView, OnDemandView, View, WindowView
+from gateline.features.declarations.views import Aggregation, Entity, LatestView, LookupView, View, WindowView
 from gateline.features.model import FeatureColumn, FeatureKind, FeatureSet, FeatureSetVersion, FeatureSetVersionId
 from gateline.features.records.former import in_todays_form
 from gateline.features.rules import refuse

@@ -2,7 +2,8 @@
 
     %load_ext gateline
 
-keeps it with each run that ends in the notebook; `tracked_run` does so by itself. Outside IPython nothing happens.
+keeps it with each run that ends in the notebook; `tracked_run` and `autolog` do so by themselves, unless `keep_notebook=False`. Secrets
+of known forms are replaced. Outside IPython nothing happens.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.sdk.notebook.checking import Finding, Severity, check_notebook
 from gateline.sdk.notebook.reading import Cell, Notebook
-from gateline.sdk.notebook.recording import DIGEST_TAG, document, log_document
+from gateline.sdk.notebook.recording import DIGEST_TAG, OMITTED_TAG, document, log_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +149,8 @@ class _Watch:
         client = mlflow.MlflowClient()
         wanted = f"tags.`{_SESSION_TAG}` = '{self._session}' and attributes.status != 'RUNNING'"
         for run in client.search_runs([last.info.experiment_id], filter_string=wanted, max_results=_RUNS_MAX):
-            kept = run.info.run_id in self._logged or DIGEST_TAG in run.data.tags  # the latter by `tracked_run`
+            tags = run.data.tags  # `tracked_run` keeps it by itself, or was told not to
+            kept = run.info.run_id in self._logged or DIGEST_TAG in tags or OMITTED_TAG in tags
             if not kept and log_notebook(client, run.info.run_id):
                 self._logged.add(run.info.run_id)
 

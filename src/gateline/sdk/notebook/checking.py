@@ -12,6 +12,7 @@
 | several-kernels | warning | two cells have the same execution count |
 | stale-output | warning | an output was saved by another execution than that of its cell |
 | failed | warning | a cell ended with an exception |
+| secret | warning | a cell holds what looks like a password, token or key |
 | magic | note | lines are commands to IPython or the shell, not Python |
 | star-import | note | `from … import *` hides which names are defined |
 | large-outputs | note | outputs take more than 10 MiB |
@@ -21,13 +22,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gateline.sdk.notebook.names import BUILTINS, Names, names_of
 from gateline.sdk.notebook.python import read_code
+from gateline.sdk.notebook.redacting import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gateline.sdk.notebook.python import Code
     from gateline.sdk.notebook.reading import Cell, Notebook
 
+SECRET = "secret"
 _OUTPUTS_BYTES_LARGE = 10 << 20
 
 
@@ -73,7 +76,8 @@ class Finding:
 
 def check_notebook(notebook: Notebook) -> list[Finding]:
     """Return what is doubtful about a saved notebook, by cell; nothing when it was run once from top to bottom and can be again."""
-    found = [*_order(notebook), *_outputs(notebook), *_names(notebook)]
+    clean, secrets = _without_secrets(notebook)
+    found = [*secrets, *_order(clean), *_outputs(clean), *_names(clean)]
     if not notebook.code:
         found.append(_whole("no-code", Severity.ERROR, "There is no cell with code."))
     return sorted(found, key=lambda one: (one.cell is not None, one.cell or 0))
@@ -85,6 +89,18 @@ def _whole(code: str, severity: Severity, message: str) -> Finding:
 
 def _warn(code: str, cell: Cell, message: str) -> Finding:
     return Finding(code=code, severity=Severity.WARNING, cell=cell.number, message=message)
+
+
+def _without_secrets(notebook: Notebook) -> tuple[Notebook, list[Finding]]:
+    """Return the notebook without secrets, so that no other finding quotes them, and where they stood."""
+    cells, found = [], []
+    for cell in notebook.cells:
+        source, kinds = redact(cell.source)
+        cells.append(replace(cell, source=source))
+        if cell.code and kinds:
+            what = f"it holds what looks like a secret ({', '.join(kinds)}), which is not kept with a run."
+            found.append(_warn(SECRET, cell, f"{what} Change it, and read it from the environment."))
+    return replace(notebook, cells=tuple(cells)), found
 
 
 def _order(notebook: Notebook) -> Iterator[Finding]:

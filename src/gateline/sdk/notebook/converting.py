@@ -16,6 +16,7 @@ from gateline.kernel.errors import InvalidInput
 from gateline.kernel.limits import NAME_LENGTH_MAX
 from gateline.sdk.notebook.checking import Severity, check_notebook
 from gateline.sdk.notebook.leaving import cells_of, left_by, mistakes_of
+from gateline.sdk.notebook.outside import hidden_edges, outside_of
 from gateline.sdk.notebook.sections import take_apart
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateline.sdk.notebook.checking import Finding
+    from gateline.sdk.notebook.outside import Outside
     from gateline.sdk.notebook.reading import Notebook
     from gateline.sdk.notebook.sections import Parts, Section
 
@@ -67,7 +69,10 @@ def convert(notebook: Notebook, folder: Path) -> Conversion:
             "The notebook cannot become a project:\n  " + "\n  ".join(mistakes),
             next_step="Correct these cells, restart the kernel, run all cells and save. Nothing was written.",
         )
-    writer = _Writer(notebook, parts)
+    outside = outside_of(parts)
+    hidden = hidden_edges(parts, outside)
+    findings += [one for _, one in hidden]
+    writer = _Writer(notebook, parts, outside, hidden)
     left = [*left_by(parts, folder), *(str(one) for one in findings if one.severity == Severity.WARNING)]
     return Conversion(files=writer.files(left), pipeline=writer.name, steps=writer.names, left=tuple(left), findings=tuple(findings))
 
@@ -75,9 +80,11 @@ def convert(notebook: Notebook, folder: Path) -> Conversion:
 class _Writer:
     """Writes the files. Names of steps differ from all names of the notebook."""
 
-    def __init__(self, notebook: Notebook, parts: Parts) -> None:
+    def __init__(self, notebook: Notebook, parts: Parts, outside: list[Outside], hidden: list[tuple[Section, Finding]]) -> None:
         self._notebook = notebook
         self._parts = parts
+        self._outside = outside
+        self._hidden = hidden
         nodes = [one.node for section in parts.sections for one in section.statements] + [one.node for one in (*parts.top, *parts.settings)]
         self._taken = {one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name)} | parts.top_names
         self._taken |= {*parts.parameters, *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "main"}
@@ -134,7 +141,7 @@ class _Writer:
             rest.insert(0, "display = print  # there is no notebook to show things in")
         if self._parts.settings:
             rest.append(f"def {self._words['settings']}():\n" + _indented(one.source for one in self._parts.settings))
-        steps = [self._step(one, name) for one, name in zip(self._parts.sections, self._functions, strict=True)]
+        steps = [self._step(*one) for one in zip(self._parts.sections, self._functions, self._outside, strict=True)]
         head = f'"""The notebook {_quoted(self._notebook.name)} as a pipeline.\n\ngateline run {self.name}\n"""'
         blocks = [head, "\n".join(future), "\n".join([*own, *imports]), *rest, *steps, self._pipeline()]
         return "\n\n\n".join(block for block in blocks if block) + "\n"
@@ -142,7 +149,7 @@ class _Writer:
     def _imported(self, *words: str) -> str:
         return ", ".join(word if self._words[word] == word else f"{word} as {self._words[word]}" for word in words)
 
-    def _step(self, section: Section, name: str) -> str:
+    def _step(self, section: Section, name: str, outside: Outside) -> str:
         """Return the text of one step."""
         words = self._words
         body = [f'"""Cells {cells_of(section)}: {_quoted(section.title or "before the first heading")}."""']
@@ -163,7 +170,11 @@ class _Writer:
             body.append("return " + ", ".join(f"{words['keep']}({one}, {one!r})" for one in section.outputs))
         returns = self._returns(section)
         recorded = any(isinstance(node, ast.Name) and node.id == "mlflow" for one in section.statements for node in ast.walk(one.node))
-        decorator = f"@{words['step']}" + ("(cache=False)  # logs to MLflow in every run" if recorded else "")
+        reasons = ["logs to MLflow"] if recorded else []
+        reasons += ["reads or writes files, addresses or databases, which no argument shows"] if outside else []
+        decorator = f"@{words['step']}" + (f"(cache=False)  # {' and '.join(reasons)}" if reasons else "")
+        for message in (finding.message for reader, finding in self._hidden if reader is section):
+            decorator = "\n".join([*textwrap.wrap(message, _WIDTH, initial_indent="# ", subsequent_indent="# "), decorator])
         return f"{decorator}\ndef {name}({', '.join(section.arguments)}){returns}:\n{_indented(body)}"
 
     def _returns(self, section: Section) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import InvalidInput, NotFound, TooLarge
 from gateline.kernel.limits import NOTEBOOK_BYTES_MAX, NOTEBOOK_CELLS_MAX, NOTEBOOK_SOURCE_BYTES_MAX
+from gateline.sdk.notebook.redacting import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,8 +67,11 @@ class Notebook:
 
 
 def cells_digest(cells: Iterable[tuple[int | None, str]]) -> str:
-    """Return the digest of execution counts and sources in order of execution: equal in a kernel and in what was saved of it."""
-    return digest("notebook/1", [{"count": count, "source": source.rstrip()} for count, source in cells])
+    """Return the digest of execution counts and sources in order of execution: equal in a kernel and in what was saved of it.
+
+    Secrets do not count: the digest is that of what is kept, so that nobody can try out secrets on it.
+    """
+    return digest("notebook/1", [{"count": count, "source": redact(source.rstrip())[0]} for count, source in cells])
 
 
 def read_notebook(path: Path) -> Notebook:

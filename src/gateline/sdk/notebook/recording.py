@@ -4,6 +4,7 @@
 | --- | --- |
 | notebook.sha256 | digest of execution counts and sources of the executed cells, in order of execution |
 | notebook.findings | how many findings of each severity, such as `error=0 warning=2 note=1` |
+| notebook.omitted | who decided that the notebook is not kept |
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from gateline.kernel.canonical import canonical_bytes
 from gateline.sdk.mlflow_client import mlflow_at, wait_until_ready
-from gateline.sdk.notebook.checking import Severity, check_notebook
+from gateline.sdk.notebook.checking import SECRET, Severity, check_notebook
 from gateline.sdk.notebook.python import read_code
 from gateline.sdk.notebook.reading import cells_digest
+from gateline.sdk.notebook.redacting import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,11 +34,16 @@ DOCUMENT_FILE = "notebook.json"
 SCRIPT_FILE = "notebook.py"
 DIGEST_TAG = "notebook.sha256"
 FINDINGS_TAG = "notebook.findings"
+OMITTED_TAG = "notebook.omitted"
+_log = structlog.get_logger(__name__)
 
 
 def document(executed: Iterable[tuple[int | None, str]], findings: Sequence[Finding], **more: Any) -> dict[str, Any]:
-    """Return what is kept of executed cells as JSON: counts and sources in order of execution, their digest, and the findings."""
-    cells = [(count, source.rstrip()) for count, source in executed]
+    """Return what is kept of executed cells as JSON: counts and sources in order of execution, their digest, and the findings.
+
+    Secrets that are found in the sources are not kept; a finding of `check_notebook` says where they stood.
+    """
+    cells = [(count, redact(source.rstrip())[0]) for count, source in executed]
     return {
         "format": 1,
         "sha256": cells_digest(cells),
@@ -68,6 +77,8 @@ def log_document(mlflow_client: Any, run_id: str, kept: dict[str, Any], findings
     from mlflow.entities import RunTag
 
     executed = [(one["count"], one["source"]) for one in kept["cells"]]
+    if redacted := [one for one in findings if one.code == SECRET]:
+        _log.warning("notebook.redacted", run_id=run_id, cells=[one.cell for one in redacted], next_step="Change these secrets.")
     with tempfile.TemporaryDirectory(prefix="gateline-notebook-") as temporary:
         (Path(temporary) / DOCUMENT_FILE).write_bytes(canonical_bytes(kept))
         (Path(temporary) / SCRIPT_FILE).write_text(script(executed), encoding="utf-8")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.errors import Conflict, NotFound, Unavailable
+from gateline.kernel.errors import Conflict, NotFound, StorageFull, Unavailable
 from gateline.pipelines import Outcome
 
 if TYPE_CHECKING:
@@ -54,14 +54,18 @@ class Desk:
         project: Whose code the runner has.
         name: Unique among all runners.
         run_id: Only work of this run, when it is not empty.
+        inline: The kinds of executor whose steps are carried out in this process.
 
     Attributes:
         drawing: The run that is being drawn, or empty.
     """
 
-    def __init__(self, client: Client, project: Project, name: str, *, run_id: str = "") -> None:
+    def __init__(self, client: Client, project: Project, name: str, *, run_id: str = "", inline: Sequence[str] = ("inline",)) -> None:
         self._client = client
-        self._worker = {"name": name, "project": project.name, "pipelines": sorted(project.settings.get("pipelines", {})), "run_id": run_id}
+        self._worker = {
+            "name": name, "project": project.name, "pipelines": sorted(project.settings.get("pipelines", {})), "run_id": run_id,
+            "inline": list(inline),
+        }  # fmt: skip
         self._lock = threading.Lock()
         self._held: dict[Place, dict[str, Any]] = {}
         self._unsure_until = 0.0
@@ -142,16 +146,18 @@ class Desk:
         except Conflict:
             return NOTHING
         except NotFound as error:
+            if report.get("ahead"):
+                return self.ended(claim, {**report, "ahead": []}, then=then, cpus=cpus, executors=executors)
             body = {"runner": self.name, "then": body["then"], "outcome": Outcome.FAILED, "detail": str(error)}
             return self._patiently(lambda: self._client.post(path, json=body))
 
     def _patiently(self, send: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Send something that may be sent twice until the server answers."""
+        """Send something that may be sent twice until the server answers, and has room for it."""
         deadline = time.monotonic() + _AWAY_SECONDS_MAX
         while True:
             try:
                 return send()
-            except Unavailable:
+            except (Unavailable, StorageFull):
                 self._doubt()
                 if time.monotonic() > deadline:
                     raise
@@ -160,7 +166,3 @@ class Desk:
     def _doubt(self) -> None:
         """Remember that an answer may have been lost, and with it a step: heartbeats then say what is held though it is nothing."""
         self._unsure_until = time.monotonic() + _DOUBT_SECONDS
-
-
-def _piece(written: tuple[int, str] | None) -> dict[str, Any]:
-    return {} if written is None else {"offset": written[0], "text": written[1]}

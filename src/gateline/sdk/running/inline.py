@@ -6,7 +6,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import Conflict, GatelineError
-from gateline.sdk.execution import carry_out, draw
+from gateline.sdk.execution import draw
+from gateline.sdk.running.ahead import carry_on
 from gateline.sdk.running.desk import Desk, end_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def run_inline(client: Client, project: Project, run_id: str, *, name: str, tell
         name: Unique among all runners.
         tell: Called with "begun" and "ended" and the facts of a step.
     """
-    desk = Desk(client, project, name, run_id=run_id)
+    desk = Desk(client, project, name, run_id=run_id, inline=("process", "inline"))
     beating = threading.Event()
     beat = threading.Thread(target=_beat, args=(desk, beating), name="gateline-heartbeat", daemon=True)
     beat.start()
@@ -53,10 +54,10 @@ def _do(desk: Desk, client: Client, project: Project, work: dict[str, Any], tell
         tell("begun", claim)
         desk.hold(claim)
         try:
-            found = carry_out(client, project, claim)
+            found = carry_on(client, project, claim, tell)
+            ended = desk.ended(claim, found)
         finally:
             desk.release(claim)
-        ended = desk.ended(claim, found)
         tell("ended", end_of(claim, found))
         return ended
     except Conflict:

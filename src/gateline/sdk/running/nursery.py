@@ -9,7 +9,6 @@ import queue
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -96,7 +95,10 @@ class Nursery:
             self._zygote.retire()
             self._zygote = None
         if self._zygote is None:
-            self._zygote = _Running(self._client, self._project, self._keep)
+            try:
+                self._zygote = _Running(self._client, self._project, self._keep)
+            except OSError as error:
+                raise Unavailable(f"No process can be started for steps: {error}.", next_step="Has the machine any left?") from error
         failure, self._zygote.tried = self._zygote.failure, True
         if failure:
             raise StepFailed(f"The modules of project '{self._project.name}' cannot be imported: {failure}", next_step="Correct them.")
@@ -143,18 +145,18 @@ class _Running:
         result, result_end = os.pipe2(os.O_CLOEXEC)
         child, self._next = Child(output=output, result=result), self._next + 1
         self._children[self._next] = child
-        with tempfile.TemporaryFile() as file:
-            file.write(json.dumps(job).encode())
-            file.seek(0)
-            message = json.dumps({"id": self._next}).encode()
-            try:
+        try:
+            with os.fdopen(os.memfd_create("gateline-job"), "w+b") as file:  # in memory: a full disk must not stop it
+                file.write(json.dumps(job).encode())
+                file.seek(0)
+                message = json.dumps({"id": self._next}).encode()
                 socket.send_fds(self._socket, [message], [file.fileno(), output_end, result_end])
-            except OSError as error:
-                child.ended.set()
-                raise Unavailable(f"No process can be started for a step: {error}.", next_step="Start the runner again.") from error
-            finally:
-                os.close(output_end)
-                os.close(result_end)
+        except OSError as error:
+            child.ended.set()
+            raise Unavailable(f"No process can be started for a step: {error}.", next_step="Start the runner again.") from error
+        finally:
+            os.close(output_end)
+            os.close(result_end)
         return child
 
     def retire(self) -> None:

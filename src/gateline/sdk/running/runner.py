@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateline.kernel.errors import Conflict, GatelineError, Unavailable
+from gateline.kernel.errors import Conflict, GatelineError, StorageFull, Unavailable
+from gateline.kernel.files import storage_errors
 from gateline.pipelines import Outcome
-from gateline.sdk.execution import CACHE_FOLDER, carry_out
+from gateline.sdk.execution import CACHE_FOLDER
+from gateline.sdk.running.ahead import carry_on
 from gateline.sdk.running.desk import EXECUTORS, NOTHING, Desk, end_of, place_of, unique_name
 from gateline.sdk.running.nursery import Nursery
 from gateline.sdk.running.ray.archive import Archives
@@ -94,7 +96,7 @@ class Runner:
         """Work until `until` says so, asked five times a second, or until `stop`.
 
         Raises:
-            GatelineError: the server refuses; one that is away is waited for.
+            GatelineError: the server refuses; one that is away, or whose disk is full, is waited for.
         """
         over = threading.Event()
         beat = threading.Thread(target=self._beat, args=(over,), name="gateline-heartbeat", daemon=True)
@@ -126,7 +128,7 @@ class Runner:
                 free = self._free()
                 near = len(chains) - len(self._sent) < slots and (free is None or free > 0)
                 work = self._desk.claim(free, self._executors(near=near)) if self._executors(near=near) else NOTHING
-            except Unavailable as error:
+            except (Unavailable, StorageFull) as error:
                 _log.warning("runner.waits", runner=self.name, failure=str(error))
                 work = NOTHING
             if work["draw"] or work["step"]:
@@ -147,6 +149,9 @@ class Runner:
         try:
             supervision = Supervision(self._nursery, {"draw": run})
             found = supervision.run()
+            if found.get("outcome") == Outcome.LOST:
+                _log.warning("runner.not_drawn", runner=self.name, run=run["id"], failure=found["detail"])
+                return NOTHING  # its lease runs out, and it is drawn again
             if "plan" not in found and "failure" not in found:
                 found = {"failure": f"It could not be drawn: {found['detail']}\n{supervision.output.text()[-2000:]}".strip()}
             if self._stopping.is_set():
@@ -166,17 +171,20 @@ class Runner:
         self._tell("begun", claim)
         try:
             report = self._report(claim, place)
-        finally:
-            self._desk.release(claim)
             with self._lock:
                 self._active.pop(place, None)
                 far = place in self._sent
                 self._sent.discard(place)
             self._awake.set()
-        if report is None:
-            return NOTHING
-        going_on = not far and not self._stopping.is_set()
-        work = self._desk.ended(claim, report, then=going_on, cpus=self._free(), executors=self._executors(near=True))
+            if report is None:
+                return NOTHING
+            going_on = not far and not self._stopping.is_set()
+            work = self._desk.ended(claim, report, then=going_on, cpus=self._free(), executors=self._executors(near=True))
+        finally:  # not before the result is handed in: a heartbeat without it would give the step away
+            self._desk.release(claim)
+            with self._lock:
+                self._active.pop(place, None)
+                self._sent.discard(place)
         self._reserve(work)
         self._tell("ended", end_of(claim, report))
         self._awake.set()
@@ -186,7 +194,7 @@ class Runner:
         """Execute a step where it is to run and return how it ended; None when somebody else holds it now."""
         executor = claim["node"]["options"]["executor"]
         if executor == "inline":
-            return carry_out(self._client, self._project, claim)
+            return carry_on(self._client, self._project, claim, self._tell)
         return self._send(claim, place) if _is_far(claim) else self._supervise(claim, place)
 
     def _send(self, claim: dict[str, Any], place: Place) -> dict[str, Any] | None:
@@ -253,10 +261,11 @@ class _Presence:
     """A file that is locked as long as this runner or a process of its steps lives, so that others see when it is dead."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._own = folder / name
-        self.descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
     def dead(self) -> list[str]:

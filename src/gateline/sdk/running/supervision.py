@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.errors import GatelineError, TooLarge
+from gateline.kernel.errors import GatelineError, TooLarge, Unavailable
 from gateline.pipelines import Outcome
 from gateline.sdk.running.output import Output
 from gateline.sdk.running.processes import family, kernel_kills, memory_bytes, send
@@ -75,6 +75,8 @@ class Supervision:
         kills = kernel_kills()
         try:
             child = self._nursery.start(self._job)
+        except Unavailable as error:
+            return {"outcome": Outcome.LOST, "detail": str(error)}
         except GatelineError as error:
             return {"outcome": Outcome.FAILED, "detail": str(error), "retry": False, "failure": str(error)}
         try:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 ROUTERS: tuple[APIRouter, ...] = (
+    pipeline_work.router,  # first: routes are tried in order, and runners ask most often
     access.router,
     contracts.router,
     data.router,
@@ -46,7 +47,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     online_features.views_router,
     pipelines.router,
     pipeline_starts.router,
-    pipeline_work.router,
     registry.router,
     retention.router,
     rollout.router,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateline.access import Permission
+from gateline.kernel.canonical import sha256_bytes
 from gateline.pipelines import Artifact, ArtifactKind, Held, Outcome, Report, Runner
 from gateline.server.security import Application, Caller, permission, public
 
@@ -29,13 +31,15 @@ class Worker(_Body):
     project: str = Field(max_length=100)
     pipelines: list[str] = Field(max_length=1000)
     executors: list[str] = ["process", "inline"]
+    inline: list[str] = []
     run_id: str = ""
     cpus: float | None = Field(default=None, ge=0)
 
     def value(self) -> Runner:
         """Return the domain value."""
         return Runner(
-            name=self.name, project=self.project, pipelines=tuple(self.pipelines), executors=tuple(self.executors), run_id=self.run_id,
+            name=self.name, project=self.project, pipelines=tuple(self.pipelines), executors=tuple(self.executors),
+            inline=tuple(self.inline), run_id=self.run_id,
             cpus=float("inf") if self.cpus is None else self.cpus,
         )  # fmt: skip
 
@@ -100,11 +104,15 @@ class Handed(_Body):
     sha256: _Digest | None = None
     content: str | None = Field(default=None, max_length=_INLINE_CHARACTERS_MAX)
 
+    def value(self) -> Artifact:
+        """Return the domain value."""
+        sha256 = self.sha256 or sha256_bytes((self.content or "").encode())
+        return Artifact(name=self.name, kind=self.kind, sha256=sha256, size_bytes=0)
 
-class AttemptEnded(_Body):
-    """How an attempt ended."""
 
-    runner: str = Field(min_length=1, max_length=200)
+class Ended(_Body):
+    """How an execution ended."""
+
     outcome: Outcome
     artifacts: list[Handed] = Field(default=[], max_length=100)
     detail: str = Field(default="", max_length=10_000)
@@ -113,13 +121,40 @@ class AttemptEnded(_Body):
     log: str = Field(default="", max_length=_INLINE_CHARACTERS_MAX)
     log_sha256: _Digest | None = None
     retry: bool = True
+
+    def contents(self) -> list[bytes]:
+        """Return what came along and is to be stored."""
+        handed = [(one.content or "").encode() for one in self.artifacts if one.sha256 is None]
+        return [*handed, self.log.encode()] if self.log else handed
+
+    def value(self, *, seconds: float = 0) -> Report:
+        """Return the domain value."""
+        log = self.log_sha256 or (sha256_bytes(self.log.encode()) if self.log else "")
+        return Report(
+            outcome=self.outcome, artifacts=tuple(one.value() for one in self.artifacts), detail=self.detail,
+            cpu_seconds=self.cpu_seconds, peak_memory_bytes=self.peak_memory_bytes, log_sha256=log, seconds=seconds, retry=self.retry,
+        )  # fmt: skip
+
+
+class AheadEnded(Ended):
+    """How a step ended that was given ahead, and how long it took."""
+
+    node: str
+    seconds: float = Field(ge=0, le=86_400)
+
+
+class AttemptEnded(Ended):
+    """How an attempt ended, and the steps that were given ahead with it."""
+
+    runner: str = Field(min_length=1, max_length=200)
+    ahead: list[AheadEnded] = Field(default=[], max_length=100)
     then: Worker | None = None
 
 
-@router.post("/pipeline-work/claim", openapi_extra=permission(Permission.PIPELINE_WORK))
-def claim_work(body: Worker, app: Application, caller: Caller) -> dict[str, Any]:
+@router.post("/pipeline-work/claim", openapi_extra=permission(Permission.PIPELINE_WORK), response_model=dict[str, Any])
+def claim_work(body: Worker, app: Application, caller: Caller) -> JSONResponse:
     """Get the next thing to do under a lease of 15 s: `draw` a run, execute a `step`, or neither."""
-    return app.pipelines.desk.claim(caller, body.value()).as_dict()
+    return JSONResponse(app.pipelines.desk.claim(caller, body.value()).as_dict())
 
 
 @router.post("/pipeline-work/heartbeat", openapi_extra=permission(Permission.PIPELINE_WORK))
@@ -145,19 +180,24 @@ def post_plan(run_id: str, body: PlanDrawn, app: Application, caller: Caller) ->
     return desk.draw(caller, run_id, runner, body.plan, body.codes, body.environment).as_dict()
 
 
-@router.post("/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/end", openapi_extra=permission(Permission.PIPELINE_WORK))
+@router.post(
+    "/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/end",
+    openapi_extra=permission(Permission.PIPELINE_WORK),
+    response_model=dict[str, Any],
+)
 def end_attempt(
     run_id: str, node: str, index: _Count, attempt: _Count, body: AttemptEnded, app: Application, caller: Caller
-) -> dict[str, Any]:
-    """Hand in how an attempt ended; with `then`, get the next thing to do in the same answer. A lease that was lost is refused."""
-    log = body.log_sha256 or (app.objects.put_bytes(body.log.encode()).sha256 if body.log else "")
-    report = Report(
-        outcome=body.outcome, artifacts=tuple(_stored(app, one) for one in body.artifacts), detail=body.detail,
-        cpu_seconds=body.cpu_seconds, peak_memory_bytes=body.peak_memory_bytes, log_sha256=log, retry=body.retry,
-    )  # fmt: skip
+) -> JSONResponse:
+    """Hand in how an attempt ended; with `then`, get the next thing to do in the same answer. A lease that was lost is refused.
+
+    `ahead` are the steps that were given ahead with it and executed too; those that need not be executed now count for nothing.
+    """
     held = Held(run_id=run_id, node=node, index=index, attempt=attempt)
-    step, work = app.pipelines.desk.finish(caller, held, body.runner, report, then=None if body.then is None else body.then.value())
-    return {"ended": step.as_dict(), **work.as_dict()}
+    app.objects.put_all([content for one in (body, *body.ahead) for content in one.contents()])
+    ahead = [(one.node, one.value(seconds=one.seconds)) for one in body.ahead]
+    then = None if body.then is None else body.then.value()
+    step, work = app.pipelines.desk.finish(caller, held, body.runner, body.value(), ahead=ahead, then=then)
+    return JSONResponse({"ended": step.as_dict(), **work.as_dict()})
 
 
 @router.post("/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/job", openapi_extra=permission(Permission.PIPELINE_WORK))
@@ -171,12 +211,3 @@ def send_job(run_id: str, node: str, index: _Count, attempt: _Count, body: JobSe
 def take_step(body: TicketShown, app: Application) -> dict[str, Any]:
     """Give a step to the job that was sent for it, with a token that works until its attempt ends."""
     return app.jobs.take(body.run_id, body.node, body.index, body.ticket, body.worker).as_dict()
-
-
-def _stored(app: Application, handed: Handed) -> Artifact:
-    """Return a result as an artifact, storing the content that came along."""
-    if handed.sha256 is None:
-        sha256 = app.objects.put_bytes((handed.content or "").encode()).sha256
-    else:
-        sha256 = handed.sha256
-    return Artifact(name=handed.name, kind=handed.kind, sha256=sha256, size_bytes=0)

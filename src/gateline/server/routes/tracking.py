@@ -62,7 +62,7 @@ def show_run(run_id: RunId, app: Application, caller: Caller) -> dict[str, Any]:
 
 
 @router.post("/{run_id}/heartbeat", openapi_extra=permission(Permission.MLFLOW_WRITE))
-def beat(run_id: str, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
+def beat(run_id: RunId, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
     """Say that the client of a run is alive; after `run_heartbeat_seconds` without another and without a write the run is closed."""
     return {"run_id": run_id, "running": app.mlflow.beat(run_id)}
 

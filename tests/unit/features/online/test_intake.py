@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from gateline.access import Permission, Principal, PrincipalKind, Role
-from gateline.data import ColumnRule, Contract, Contracts
+from gateline.data import ColumnRule, ColumnType, Contract, Contracts, Provenance
 from gateline.features import instant
+from gateline.features.online.store import Change
 from gateline.kernel.clock import parse_iso
-from gateline.kernel.errors import Conflict, ContractBroken, Denied, InvalidInput, NotFound, StorageFull
+from gateline.kernel.errors import Conflict, ContractBroken, Denied, InvalidInput, NotFound, StorageFull, Unavailable
 from tests.unit.features.online.conftest import FIRST, PAYMENTS, SENDER, SHOPPING, TYPES, fed_shop, payment
 
 
@@ -23,6 +24,7 @@ def fed(ledger, home):
 
 
 NOON = instant("2013-01-01T12:00:00Z")
+NOON_US = parse_iso("2013-01-01T12:00:00Z")
 
 
 def push(shop, *rows, spool=None, source="payments", principal=SENDER):
@@ -69,7 +71,7 @@ def test_an_event_that_says_otherwise_is_on_neither_side(fed):
     push(fed, payment(5, "11:50", 100))
     with pytest.raises(Conflict, match=r"holds another row with an event id that was sent \(id=5\); 1 of 2 events"):
         push(fed, payment(6, "11:51"), payment(5, "11:50", 200))
-    with pytest.raises(InvalidInput, match=r"Row 2 has the event id of an earlier row \(id=7\)"):
+    with pytest.raises(InvalidInput, match=r"Row 3 has the event id of an earlier row \(id=7\)"):
         push(fed, payment(7, "11:51"), payment(6, "11:51"), payment(7, "11:52"))
     assert total(fed) == 123
     assert ids(fed) == [1, 2, 3, 4, 5]
@@ -91,12 +93,17 @@ def test_rows_that_do_not_fit_are_on_neither_side(fed, row, message):
     assert ids(fed) == [1, 2, 3, 4]
 
 
-def test_rows_that_break_the_contract_are_on_neither_side(fed):
-    contracts = Contracts(fed.ledger, fed.access, fed.datasets)
-    rules = [ColumnRule(name=name, dtype=kind, min=0 if name == "amount" else None) for name, kind in TYPES.items()]
-    draft = contracts.propose("developer", Contract(dataset="payments", columns=tuple(rules), keys=(("id",),)))
+def promise(shop, dataset="payments", least=0) -> None:
+    """Let a contract promise amounts of at least so much."""
+    contracts = Contracts(shop.ledger, shop.access, shop.datasets)
+    rules = [ColumnRule(name=name, dtype=kind, min=least if name == "amount" else None) for name, kind in TYPES.items()]
+    draft = contracts.propose("developer", Contract(dataset=dataset, columns=tuple(rules), keys=(("id",),)))
     reviewer = Principal(name="validator", kind=PrincipalKind.PERSON, roles=frozenset({Role.VALIDATOR}))
-    contracts.accept(reviewer, "payments", draft.version, "What a payment is.")
+    contracts.accept(reviewer, dataset, draft.version, "What a payment is.")
+
+
+def test_rows_that_break_the_contract_are_on_neither_side(fed):
+    promise(fed)
     push(fed, payment(5, "11:50", 100), payment(5, "11:50", 100))
     with pytest.raises(ContractBroken, match=r"'amount': 1 value is below 0, first in row 2"):
         push(fed, payment(6, "11:50"), payment(7, "11:51", -3))
@@ -104,6 +111,81 @@ def test_rows_that_break_the_contract_are_on_neither_side(fed):
         fed.spool.append("till", "payments", [payment(7, "11:51", -3)], key="bad")
     assert total(fed) == 123
     assert ids(fed) == [1, 2, 3, 4, 5]
+
+
+def test_what_was_accepted_before_the_contract_changed_is_sent_again(fed):
+    early = [payment(5, "11:50", 100), payment(6, "11:51", 3)]
+    push(fed, early[0])
+    fed.spool.append("till", "payments", early[1:], key="six")
+    promise(fed, least=200)
+    assert push(fed, early[0])["datasets"]["payments"]["repeated"] == 1
+    assert fed.spool.append("till", "payments", early[1:], key="six")["repeated"]
+    with pytest.raises(ContractBroken, match=r"'amount': 1 value is below 200, first in row 4"):
+        push(fed, early[0], payment(7, "11:52", 300), early[0], payment(8, "11:53", 100))
+    assert push(fed, early[0], payment(7, "11:52", 300))["datasets"]["payments"] == {"spooled": True, "appended": 1, "repeated": 1}
+
+
+@pytest.fixture
+def split(fed):
+    """The shop, with payments that a second view takes into the dataset `tills` too."""
+    fed.spool.open("developer", "tills", types=TYPES, provenance=Provenance(source="the till", licence="internal"))
+    fed.spool.append("developer", "tills", FIRST, key="first")
+    fed.spool.cut("developer", "tills")
+    register(fed, replace(SHOPPING.views[0], name="tilled", source=replace(PAYMENTS, dataset="tills")))
+    return fed
+
+
+def counted(shop) -> tuple[int, int, int]:
+    """Rows of both datasets, and what is online of shop `a`."""
+    return (*(shop.spool.status(name)["batches_received"] for name in ("payments", "tills")), total(shop))
+
+
+def test_a_source_of_two_datasets_is_taken_by_both_or_by_neither(split, monkeypatch):
+    promise(split, "tills")
+    with pytest.raises(ContractBroken, match="below 0"):
+        push(split, payment(5, "11:50", -1))
+    split.spool.append("till", "tills", [payment(6, "11:50")], key=key_of(split, payment(6, "11:50")))
+    with pytest.raises(Conflict, match=r"Dataset 'tills' holds another row with an event id that was sent \(id=6\)"):
+        push(split, payment(6, "11:50", 7))
+    assert counted(split) == (1, 2, 23)
+    with monkeypatch.context() as patch, pytest.raises(Unavailable):
+        patch.setattr(split.store, "commit", unavailable)
+        push(split, payment(7, "11:50", 100))
+    assert counted(split) == (2, 3, 23)  # in both datasets, and not yet online
+    answer = push(split, payment(7, "11:50", 100))
+    assert {name: one["repeated"] for name, one in answer["datasets"].items()} == {"payments": 1, "tills": 1}
+    assert counted(split) == (2, 3, 123)
+    assert push(split, payment(7, "11:50", 100))["views"]["tilled@1"]["taken"] == 0
+
+
+def unavailable(*_):
+    raise Unavailable("gone")
+
+
+def key_of(shop, row) -> str:
+    """The key under which the intake adds a row."""
+    (batch,) = shop.intake._feed(PAYMENTS, [row]).batches
+    return batch.key
+
+
+def test_values_of_another_type_than_is_kept_online_are_in_no_dataset(fed):
+    types = {**TYPES, "amount": ColumnType.FLOAT64}
+    fed.spool.open("developer", "tills", types=types, provenance=Provenance(source="the till", licence="internal"))
+    fed.spool.append("developer", "tills", [row | {"shop": "z"} for row in FIRST], key="first")
+    fed.spool.cut("developer", "tills")
+    tills = replace(PAYMENTS, dataset="tills")
+    register(fed, replace(SHOPPING.views[0], name="tilled", source=tills))
+    (view,) = fed.views.reading("payments")[-1:]
+    kept = fed.views.definition(view)
+    state = kept.state
+    event = (0, NOON_US, b"0" * 16, *(1 for _ in state.carried))
+    blob, _ = state.merge(None, [event], tuple("i" for _ in state.carried), 0, None)
+    assert fed.store.commit([Change(kept.fingerprint, '["y"]', None, blob)], {})
+    received = fed.spool.status("tills")["batches_received"]
+    with pytest.raises(Conflict, match="have another type than what is kept online"):
+        push(fed, payment(9, "11:50", shop="y"))
+    assert fed.spool.status("tills")["batches_received"] == received
+    assert 9 not in ids(fed)
 
 
 def test_a_dataset_made_of_files_takes_events_online_alone_unless_one_insists(fed):

@@ -35,7 +35,7 @@ def test_intervals_are_rows_and_a_second_run_has_nothing_left_to_do(shop):
 
 
 def test_a_backfill_of_an_old_interval_never_overwrites_newer_values(online_shop):
-    online_shop.online.push("payments", [payment(9, "11:59", 1000)])
+    online_shop.push("payments", [payment(9, "11:59", 1000)])
     online_shop.add("payments", PAID + "50,a,99,2013-01-01T09:00:00Z,2013-01-01T09:00:00Z\n")
     before = spent(online_shop)
     online_shop.materialisation.run("developer", "spending", start=at("00:00"), interval_seconds=3600)
@@ -64,7 +64,7 @@ def test_an_end_and_a_number_of_intervals_leave_the_rest_to_the_next_run(shop):
 
 def test_events_and_backfill_may_come_in_either_order(shop):
     shop.views.put_online("developer", shop.views.get("spending"))
-    shop.online.push("payments", [payment(5, "11:50", 100), payment(4, "11:20", 11)])
+    shop.push("payments", [payment(5, "11:50", 100), payment(4, "11:20", 11)])
     assert spent(shop) == 111
     shop.materialise("spending")
     assert spent(shop) == 111

@@ -50,9 +50,9 @@ def test_each_view_says_whether_a_value_is_there_stale_or_missing(online_shop):
 def test_events_count_at_once_and_once(online_shop):
     assert read(online_shop, "spending", at="12:00")["features"]["spending_sum_amount_1h"] == 20 - 9
     rows = [payment(5, "11:50", 100), payment(6, "11:55", 1000, shop="z")]
-    counts = online_shop.online.push("payments", rows)["views"]
+    counts = online_shop.push("payments", rows)["views"]
     assert counts["spending@1"]["taken"] == counts["newest@1"]["taken"] == 2
-    again = online_shop.online.push("payments", [*rows, rows[0]])["views"]
+    again = online_shop.push("payments", [*rows, rows[0]])["views"]
     assert again["spending@1"] == {"taken": 0, "known": 3, "conflicting": 0, "expired": 0, "late": 0}
     assert read(online_shop, "spending")["features"]["spending_sum_amount_1h"] == 111
     assert read(online_shop, "spending", at="11:49")["features"]["spending_sum_amount_1h"] == 11  # known later: not seen earlier
@@ -60,16 +60,16 @@ def test_events_count_at_once_and_once(online_shop):
 
 
 def test_of_two_events_with_one_id_the_one_available_first_counts(online_shop):
-    online_shop.online.push("payments", [payment(5, "11:50", 100)])
-    counts = online_shop.online.push("payments", [payment(5, "11:58", 700)])["views"]["spending@1"]
+    online_shop.push("payments", [payment(5, "11:50", 100)])
+    counts = online_shop.push("payments", [payment(5, "11:58", 700)])["views"]["spending@1"]
     assert (counts["conflicting"], counts["taken"]) == (1, 0)
     assert read(online_shop, "spending")["features"]["spending_sum_amount_1h"] == 111
-    online_shop.online.push("payments", [payment(5, "11:45", 3)])
+    online_shop.push("payments", [payment(5, "11:45", 3)])
     assert read(online_shop, "spending")["features"]["spending_sum_amount_1h"] == 14
 
 
 def test_a_time_that_is_no_longer_answered_is_refused(online_shop):
-    online_shop.online.push("payments", [payment(5, "11:50")])
+    online_shop.push("payments", [payment(5, "11:50")])
     read(online_shop, "spending", at="11:40")
     for key in ("a", "nowhere"):
         with pytest.raises(InvalidInput, match=r"answers from 2013-01-01T11:40:00.000000Z on"):
@@ -78,8 +78,8 @@ def test_a_time_that_is_no_longer_answered_is_refused(online_shop):
 
 def test_an_event_from_the_future_is_refused_so_that_a_wrong_clock_drops_nothing(online_shop):
     with pytest.raises(InvalidInput, match="in the future"):
-        online_shop.online.push("payments", [payment(5, "12:02")])
-    online_shop.online.push("payments", [payment(5, "12:01")])
+        online_shop.push("payments", [payment(5, "12:02")])
+    online_shop.push("payments", [payment(5, "12:01")])
     assert read(online_shop, "spending")["features"]["spending_sum_amount_1h"] == 11
     assert read(online_shop, "spending", at="11:50")["features"]["spending_sum_amount_1h"] == 11
 
@@ -100,18 +100,18 @@ def test_an_event_from_the_future_is_refused_so_that_a_wrong_clock_drops_nothing
 )
 def test_rows_that_do_not_fit_are_refused_and_nothing_of_the_batch_counts(online_shop, row, message):
     with pytest.raises(InvalidInput, match=message):
-        online_shop.online.push("payments", [payment(7, "11:55"), row])
+        online_shop.push("payments", [payment(7, "11:55"), row])
     assert read(online_shop, "spending")["features"]["spending_sum_amount_1h"] == 11
 
 
 def test_rows_without_time_or_key_are_used_nowhere(online_shop):
     rows = [payment(5, "11:50") | {"known": None}, payment(6, "11:50") | {"shop": None}]
-    assert online_shop.online.push("payments", rows)["views"]["spending@1"]["taken"] == 0
+    assert online_shop.push("payments", rows)["views"]["spending@1"]["taken"] == 0
 
 
 def test_what_cannot_be_served_says_why(shop):
     with pytest.raises(NotFound, match="reads a source 'payments'"):
-        shop.online.push("payments", [payment(5, "11:50")])
+        shop.push("payments", [payment(5, "11:50")])
     with pytest.raises(Conflict, match="not kept online"):
         shop.online.read_views(["spending"], [{"shop": "a"}])
     with pytest.raises(NotFound, match="no feature view 'none'"):
@@ -124,7 +124,7 @@ def test_what_cannot_be_served_says_why(shop):
     with pytest.raises(TooLarge):
         shop.online.read_views(["spending"], [{"shop": "a"}] * 10_001)
     with pytest.raises(TooLarge):
-        shop.online.push("payments", [payment(5, "11:50")] * 10_001)
+        shop.push("payments", [payment(5, "11:50")] * 10_001)
 
 
 def test_a_source_without_event_id_cannot_feed_the_online_store(shop):
@@ -140,10 +140,10 @@ def test_a_full_disk_is_one_clear_error_and_nothing_is_half_written(online_shop)
     connection.execute(f"PRAGMA max_page_count = {pages}")
     rows = [payment(100 + number, "11:50", shop=f"shop {number}") for number in range(2_000)]
     with pytest.raises(StorageFull, match="nothing was written"):
-        online_shop.online.push("payments", rows)
+        online_shop.push("payments", rows)
     assert {read(online_shop, "spending", key=f"shop {number}")["features"]["spending_count_1h"] for number in (0, 999, 1_999)} == {0}
     connection.execute("PRAGMA max_page_count = 1000000")
-    online_shop.online.push("payments", rows)
+    online_shop.push("payments", rows)
     assert read(online_shop, "spending", key="shop 1999")["features"]["spending_count_1h"] == 1
 
 
@@ -170,7 +170,7 @@ def test_quiet_entities_forget_what_no_time_needs(online_shop):
     before = online_shop.store.extent(online_shop.views.get("spending").fingerprint)
     online_shop.clock.advance(24 * 3600)
     rows = [payment(5, "11:50") | {"known": "2013-01-02T11:50:00Z", "paid": "2013-01-02T11:50:00Z", "shop": "z"}]
-    online_shop.online.push("payments", rows)
+    online_shop.push("payments", rows)
     assert online_shop.online.prune() > 0
     after = online_shop.store.extent(online_shop.views.get("spending").fingerprint)
     assert after.size_bytes < before.size_bytes
@@ -184,10 +184,10 @@ def test_writers_in_two_stores_never_lose_each_others_events(online_shop, home, 
 
     def overtaken(changes, marks):
         if meanwhile:
-            online_shop.online.push("payments", [meanwhile.pop()])
+            online_shop.push("payments", [meanwhile.pop()])
         return commit(changes, marks)
 
     monkeypatch.setattr(online_shop.store, "commit", overtaken)
-    online_shop.online.push("payments", [payment(5, "11:50", 100)])
+    online_shop.push("payments", [payment(5, "11:50", 100)])
     assert read(online_shop, "spending")["features"]["spending_sum_amount_1h"] == 1111
     assert OnlineViews(online_shop.store).missing_shares(view, NOON)["spending_sum_amount_1h"] == 0

@@ -112,7 +112,7 @@ def test_reads_load_no_definition_and_no_dataset_again(online_shop, monkeypatch)
     monkeypatch.setattr(set_store, "to_version", refuse)
     monkeypatch.setattr(type(shop.datasets), "get", refuse)
     assert read() == before
-    assert shop.online.push("payments", [])["views"]["spending@1"]["taken"] == 0
+    assert shop.push("payments", [])["views"]["spending@1"]["taken"] == 0
 
 
 def test_what_another_control_plane_changes_counts_at_the_next_read(online_shop, home):
