@@ -38,7 +38,7 @@ from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring, Parity
-from gateline.pipelines import ALERT_KINDS, DATASET_VERSION, Approvals, Backfills, PipelineLimits, Pipelines, Schedules, Triggers
+from gateline.pipelines import ALERT_KINDS, DATASET_VERSION, Approvals, Backfills, Jobs, PipelineLimits, Pipelines, Schedules, Triggers
 from gateline.registry import Registry
 from gateline.rollout import PROMOTED, Rollouts
 from gateline.serving import Fleet, Serving, probe_latency, score_matrix
@@ -98,6 +98,7 @@ class App:
     pipeline_limits: PipelineLimits
     backfills: Backfills
     approvals: Approvals
+    jobs: Jobs
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
     table_reconcilers: Reconcilers
@@ -138,6 +139,7 @@ class _Pipelines(NamedTuple):
     pipeline_limits: PipelineLimits
     backfills: Backfills
     approvals: Approvals
+    jobs: Jobs
 
 
 class _Observed:
@@ -293,6 +295,7 @@ def _pipelines(ledger: Ledger, objects: ObjectStore, access: Access, datasets: D
     return _Pipelines(
         pipelines=pipelines, schedules=schedules, triggers=Triggers(ledger), pipeline_limits=PipelineLimits(ledger),
         backfills=Backfills(ledger, pipelines, schedules, datasets), approvals=Approvals(ledger, access, pipelines),
+        jobs=Jobs(ledger, access, pipelines.desk),
     )  # fmt: skip
 
 

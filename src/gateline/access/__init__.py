@@ -11,7 +11,7 @@ from gateline.access.model import OWNER, Decision, Permission, Principal, Princi
 from gateline.access.tokens import hash_token, load_token_key
 
 if TYPE_CHECKING:
-    from gateline.access.service import Access
+    from gateline.access.service import Access, revoke
 
 __all__ = [
     "OWNER",
@@ -25,13 +25,14 @@ __all__ = [
     "TokenGrant",
     "hash_token",
     "load_token_key",
+    "revoke",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load the service when it is first used."""
-    if name != "Access":
+    if name not in {"Access", "revoke"}:
         raise AttributeError(f"module 'gateline.access' has no attribute '{name}'")
-    from gateline.access.service import Access
+    from gateline.access import service
 
-    return Access
+    return getattr(service, name)

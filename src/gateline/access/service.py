@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateline.kernel.clock import Instant
-    from gateline.ledger import Ledger
+    from gateline.ledger import Ledger, Transaction
 
 CACHE_SECONDS = 3.0
 _CACHE_ENTRIES_MAX = 4096
@@ -190,25 +190,29 @@ class Access:
             NotFound: there is no such principal.
             InvalidInput: the end is not in the future.
         """
-        secret, token_id = new_secret(), new_id("tok")
         with self._ledger.transaction(actor) as tx:
-            if tx.session.get(store.PrincipalRow, principal) is None:
-                raise NotFound(f"There is no principal '{principal}'.", next_step="Create it with: gateline principal create NAME")
-            if expires is not None and expires <= tx.now:
-                raise InvalidInput("The token would have expired before its creation.", next_step="Give a time in the future.")
-            tx.session.add(
-                store.TokenRow(
-                    id=token_id,
-                    hash=hash_token(self.key, secret),
-                    principal=principal,
-                    created_at=tx.now,
-                    created_by=actor,
-                    expires_at=expires,
-                )
+            return self.add_token(tx, principal, expires)[0]
+
+    def add_token(self, tx: Transaction, principal: str, expires: Instant | None = None) -> tuple[str, str]:
+        """Create a token within a transaction and return its secret and its id; raises as `create_token`."""
+        secret, token_id = new_secret(), new_id("tok")
+        if tx.session.get(store.PrincipalRow, principal) is None:
+            raise NotFound(f"There is no principal '{principal}'.", next_step="Create it with: gateline principal create NAME")
+        if expires is not None and expires <= tx.now:
+            raise InvalidInput("The token would have expired before its creation.", next_step="Give a time in the future.")
+        tx.session.add(
+            store.TokenRow(
+                id=token_id,
+                hash=hash_token(self.key, secret),
+                principal=principal,
+                created_at=tx.now,
+                created_by=tx.actor,
+                expires_at=expires,
             )
-            tx.record("access.token.created", token_id, {"principal": principal, "expires_at": expires})
-            tx.publish("access.token.created", {"token": token_id, "principal": principal})
-        return secret
+        )
+        tx.record("access.token.created", token_id, {"principal": principal, "expires_at": expires})
+        tx.publish("access.token.created", {"token": token_id, "principal": principal})
+        return secret, token_id
 
     def find_token(self, secret: str) -> Token:
         """Return the record of a token from its secret; raises NotFound."""
@@ -233,10 +237,7 @@ class Access:
             row = tx.session.get(store.TokenRow, token_id)
             if row is None:
                 raise NotFound(f"There is no token '{token_id}'.", next_step="List them with: gateline token list")
-            if row.revoked_at is None:
-                row.revoked_at = tx.now
-                tx.record("access.token.revoked", token_id, {"principal": row.principal})
-                tx.publish("access.token.revoked", {"token": token_id, "principal": row.principal})
+            revoke(tx, token_id)
         self._cache.clear()
         return store.to_token(row)
 
@@ -275,6 +276,15 @@ class Access:
         except (FileNotFoundError, ValueError, KeyError, TypeError, Unauthenticated):
             return ""
         return str(token)
+
+
+def revoke(tx: Transaction, token_id: str) -> None:
+    """Make a token worthless within a transaction: everywhere `CACHE_SECONDS` after it. One that is not there, or was revoked, stays so."""
+    row = tx.session.get(store.TokenRow, token_id)
+    if row is not None and row.revoked_at is None:
+        row.revoked_at = tx.now
+        tx.record("access.token.revoked", token_id, {"principal": row.principal})
+        tx.publish("access.token.revoked", {"token": token_id, "principal": row.principal})
 
 
 def _is_possible(token: str) -> bool:

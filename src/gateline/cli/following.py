@@ -134,6 +134,8 @@ def _how(step: Mapping[str, Any]) -> str:
         return f" reused from {step['reused_from']}"
     if step["failure"]:
         return f" {step['failure']}"
+    if step["job"]:
+        return f" as {step['job']}"
     if step["state"] not in _OVER or not step["attempts"]:
         return ""
     again = f", {step['attempts']} attempts" if step["attempts"] > 1 else ""

@@ -170,7 +170,7 @@ def attempts(ctx: click.Context, run_id: str) -> None:
     """List every attempt at the steps of a run: who made it, how it ended, what it used."""
     found = client(ctx).get(f"/pipeline-runs/{run_id}/attempts")
     rows = [{**one, "memory": one["peak_memory_bytes"] and f"{one['peak_memory_bytes'] >> 20} MiB"} for one in found]
-    emit(ctx, found, table(rows, ("node", "index", "attempt", "runner", "outcome", "cpu_seconds", "memory", "detail")))
+    emit(ctx, found, table(rows, ("node", "index", "attempt", "runner", "outcome", "cpu_seconds", "memory", "job", "detail")))
 
 
 for _verb in (apply, schedule, trigger, limits, backfill, approvals, approve, reject):

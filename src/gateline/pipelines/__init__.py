@@ -29,22 +29,23 @@ from gateline.pipelines.values import plain_value
 if TYPE_CHECKING:
     from gateline.pipelines.approvals import Approvals
     from gateline.pipelines.backfills import Backfills
+    from gateline.pipelines.jobs import Jobs
     from gateline.pipelines.limits import PipelineLimits
     from gateline.pipelines.schedules import Schedules
     from gateline.pipelines.service import Pipelines
     from gateline.pipelines.triggers import ALERT_KINDS, DATASET_VERSION, Triggers
 
 __all__ = [
-    "ALERT_KINDS", "DATASET_VERSION", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Held", "Limits", "Outcome",
-    "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner", "Schedule", "Schedules",
-    "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Trigger", "TriggerSource", "Triggers", "Work",
-    "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references",
-    "step_key",
+    "ALERT_KINDS", "DATASET_VERSION", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Held", "Jobs", "Limits",
+    "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner",
+    "Schedule", "Schedules", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Trigger",
+    "TriggerSource", "Triggers", "Work", "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value",
+    "plan_from_dict", "plan_mistakes", "references", "step_key",
 ]  # fmt: skip
 
 _HOMES = {
     "ALERT_KINDS": "triggers", "Approvals": "approvals", "Backfills": "backfills", "DATASET_VERSION": "triggers",
-    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Triggers": "triggers",
+    "Jobs": "jobs", "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Triggers": "triggers",
 }  # fmt: skip
 
 

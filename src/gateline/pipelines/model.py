@@ -87,6 +87,7 @@ class StepRun:
         attempts: How often a runner began it.
         width: Number of items of a mapped node; None for others, and before it is known.
         approved_by: Who approved a step that waits for approval.
+        job: URL of the job that its attempt under way was sent as, such as one of Ray; or empty.
     """
 
     run_id: str
@@ -103,6 +104,7 @@ class StepRun:
     ended_at: int | None
     width: int | None
     approved_by: str
+    job: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON, with `artifact`: the first of the artifacts."""
@@ -119,6 +121,7 @@ class StepAttempt:
         cpu_seconds: Processor time of its process and the processes below it.
         peak_memory_bytes: The most resident memory of all of them together.
         log_sha256: What it wrote, in the object store; empty when it wrote nothing.
+        job: URL of the job that it was sent as, such as one of Ray; or empty.
     """
 
     run_id: str
@@ -134,6 +137,7 @@ class StepAttempt:
     cpu_seconds: float | None
     peak_memory_bytes: int | None
     log_sha256: str
+    job: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""

@@ -84,7 +84,7 @@ class Pipelines:
             row = session.get(PipelineRunRow, run_id)
             if row is None:
                 raise NotFound(f"There is no pipeline run '{run_id}'.", next_step="List them with: gateline pipeline list")
-            return store.to_run(row, store.steps_of(session, run_id))
+            return store.to_run(row, store.steps_of(session, run_id), store.jobs_of(session, run_id))
 
     def newest(self, *, limit: int = 50) -> list[PipelineRun]:
         """Return the newest runs, newest first, without their steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Double, Index, Text, bindparam, delete, func, select
@@ -11,7 +12,7 @@ from gateline.kernel.records import Row
 from gateline.pipelines.model import Artifact, Outcome, PipelineRun, RunState, StepAttempt, StepRun, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -93,7 +94,7 @@ class StepRunRow(Row):
 
 
 class AttemptRow(Row):
-    """One runner's try at one step."""
+    """One runner's try at one step. Its job, when it has one: url, principal, hash of its ticket, id of its token."""
 
     __tablename__ = "step_attempt"
     __table_args__ = (Index("step_attempt_open", "ended_at", "lease_until"),)
@@ -111,6 +112,7 @@ class AttemptRow(Row):
     cpu_seconds: Mapped[float | None] = mapped_column(Double, default=None)
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger, default=None)
     log_sha256: Mapped[str] = mapped_column(Text, default="")
+    job: Mapped[dict[str, Any]] = mapped_column(default_factory=dict, server_default="{}")
 
 
 class OutputRow(Row):
@@ -126,14 +128,14 @@ class OutputRow(Row):
     text: Mapped[str] = mapped_column(Text)
 
 
-def to_step(row: StepRunRow, *, mapped: bool = False) -> StepRun:
+def to_step(row: StepRunRow, *, mapped: bool = False, job: str = "") -> StepRun:
     """Return the domain value of a step row; whether its node is mapped decides about its name."""
     name = f"{row.node}[{row.index}]" if mapped and row.index >= 0 else row.node
     return StepRun(
         run_id=row.run_id, node=row.node, name=name, index=row.index, state=StepState(row.state), key=row.key,
         artifacts=to_artifacts(row.artifacts),
         reused_from=row.reused_from, attempts=row.attempts, failure=row.failure, started_at=row.started_at, ended_at=row.ended_at,
-        width=row.width, approved_by=row.approved_by,
+        width=row.width, approved_by=row.approved_by, job=job,
     )  # fmt: skip
 
 
@@ -148,11 +150,14 @@ def to_attempt(row: AttemptRow) -> StepAttempt:
         run_id=row.run_id, node=row.node, index=row.index, attempt=row.attempt, runner=row.runner, lease_until=row.lease_until,
         started_at=row.started_at, ended_at=row.ended_at, outcome=Outcome(row.outcome) if row.outcome else None, detail=row.detail,
         cpu_seconds=row.cpu_seconds, peak_memory_bytes=row.peak_memory_bytes, log_sha256=row.log_sha256,
+        job=row.job.get("url", ""),
     )  # fmt: skip
 
 
-def to_run(row: PipelineRunRow, steps: Sequence[StepRunRow] = ()) -> PipelineRun:
-    """Return the domain value of a run row, with its steps in the order of the plan."""
+def to_run(
+    row: PipelineRunRow, steps: Sequence[StepRunRow] = (), jobs: Mapping[tuple[str, int], str] = MappingProxyType({})
+) -> PipelineRun:
+    """Return the domain value of a run row, with its steps in the order of the plan and, by node and index, the jobs they were sent as."""
     busy = any(one.state in {StepState.READY, StepState.RUNNING} for one in steps)
     mapped = {one.node for one in steps if one.index < 0}
     state = RunState.WAITING if row.awaited and not busy and row.state == RunState.RUNNING else RunState(row.state)
@@ -162,8 +167,14 @@ def to_run(row: PipelineRunRow, steps: Sequence[StepRunRow] = ()) -> PipelineRun
         priority=row.priority, parent=row.parent, schedule=row.schedule, cancelled_by=row.cancelled_by, result=row.result,
         failure=row.failure, mlflow_run_id=row.mlflow_run_id, on_behalf_of=row.on_behalf_of,
         held=row.held if row.state == RunState.QUEUED and not row.lease_owner else "",
-        steps=tuple(to_step(one, mapped=one.node in mapped) for one in steps),
+        steps=tuple(to_step(one, mapped=one.node in mapped, job=jobs.get((one.node, one.index), "")) for one in steps),
     )  # fmt: skip
+
+
+def jobs_of(session: Session, run_id: str) -> dict[tuple[str, int], str]:
+    """Return the jobs that attempts under way were sent as, by node and index."""
+    query = select(AttemptRow.node, AttemptRow.index, AttemptRow.job).where(AttemptRow.run_id == run_id, AttemptRow.ended_at.is_(None))
+    return {(node, index): str(job["url"]) for node, index, job in session.execute(query) if job}
 
 
 _FINISHED = (

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _DIGEST_LENGTH_MAX = 200
 
 
+FAR = "ray"
+"""The executor whose steps run elsewhere: processors of the runner's machine do not count."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     """Who asks for work, and what it can do.
@@ -49,6 +53,7 @@ class StepClaim:
         arguments: Name to `{"value": …}`, `{"artifact": …}`, or `{"list": […]}` and `{"fields": {…}}` of these.
         code: Digest of the step's code when the run was drawn; other code must not be run under this claim.
         lease_seconds: How long the runner may stay silent.
+        job: URL of the job that an earlier attempt was sent as, which may still be under way; or empty.
         ahead: Steps that it may go on with before it reports; see `gateline.pipelines.ahead`.
     """
 
@@ -62,6 +67,7 @@ class StepClaim:
     key: str
     code: str
     lease_seconds: float
+    job: str = ""
     ahead: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from gateline.access import revoke
 from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import Conflict, NotFound
 from gateline.pipelines import queue, store
@@ -18,7 +19,7 @@ from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
 from gateline.pipelines.settling import Settling, close_run
 from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, StepRunRow
-from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work, check_keys, check_outputs
+from gateline.pipelines.tasks import FAR, Held, Report, Runner, StepClaim, Work, check_keys, check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ class Desk:
             known = {(one.run_id, one.node, one.index, one.attempt) for one in held}
             unheld = [place for place in queue.held_by(session, runner, now - _ON_ITS_WAY) if place not in known]
         for place in unheld:  # the answer that gave it out was lost with a server or a connection
-            self._lose(_SYSTEM, place, "Its runner does not know of it.", in_time=True)
+            self._lose(_SYSTEM, place, "Its runner does not know of it.", of=runner)
         if due or (run is not None and is_due_for_renewal(run.lease_until, now)):
             self._renew(runner, due, drawing)
         return answers
@@ -140,7 +141,7 @@ class Desk:
             run = locked(tx.session, held.run_id)
             step, attempt = store.attempt_at(tx.session, held.run_id, held.node, held.index, held.attempt) or (None, None)
             if step is None or attempt is None or attempt.runner != runner or (attempt.ended_at and attempt.outcome != report.outcome):
-                raise _lost(held, runner, attempt)
+                raise lost_step(held, runner, attempt)
             if attempt.ended_at is None:
                 check_outputs(self.settling.drawn(tx.session, run.id).nodes[step.node], report)
                 self._end(tx, run, step, attempt, report)
@@ -163,7 +164,7 @@ class Desk:
                 continue
             if step.state != StepState.READY or step.attempts or run.state != RunState.RUNNING or run.cancelled_at is not None:
                 return set()
-            attempt = self._begin(tx, run, step, runner)
+            attempt = self.begin(tx, run, step, runner)
             attempt.started_at = step.started_at = tx.now - round(report.seconds * SECOND)
             self._end(tx, run, step, attempt, report)
             unknown = self._go_on(tx, run, step)
@@ -176,7 +177,7 @@ class Desk:
         with self._ledger.records.read() as session:
             lost = [(row.run_id, row.node, row.index, row.attempt) for row in self._late(session, self._ledger.clock.now())]
         for place in lost:
-            self._lose(_SYSTEM, place, f"Its runner was not heard of for {LEASE_SECONDS} s.", in_time=False)
+            self._lose(_SYSTEM, place, f"Its runner was not heard of for {LEASE_SECONDS} s.", of="")
         return len(lost)
 
     def withdraw(self, actor: Principal, runner: str) -> int:
@@ -186,7 +187,7 @@ class Desk:
             drawing = select(PipelineRunRow.id).where(PipelineRunRow.state == RunState.QUEUED, PipelineRunRow.lease_owner == runner)
             undrawn = list(session.scalars(drawing))
         for place in lost:
-            self._lose(actor.name, place, "Its runner died.", in_time=True)
+            self._lose(actor.name, place, "Its runner died.", of=runner)
         if undrawn:
             with self._ledger.records.write() as session:
                 for run in session.scalars(drawing.with_only_columns(PipelineRunRow).with_for_update()):
@@ -198,12 +199,14 @@ class Desk:
         self._since = min(self._since, now)
         return [] if now < self._since + LEASE_SECONDS * SECOND else queue.expired(session, now)
 
-    def _lose(self, actor: str, place: tuple[str, str, int, int], detail: str, *, in_time: bool) -> None:
-        """End an attempt whose runner is gone."""
+    def _lose(self, actor: str, place: tuple[str, str, int, int], detail: str, *, of: str) -> None:
+        """End an attempt of a runner that is gone, or of any whose lease has run out."""
         with self._ledger.transaction(actor) as tx:
             run = locked(tx.session, place[0])
             attempt = tx.session.get(AttemptRow, place, with_for_update=True, populate_existing=True)
-            if attempt is None or attempt.ended_at is not None or (not in_time and is_held(attempt.lease_until, tx.now)):
+            if attempt is None or attempt.ended_at is not None:
+                return
+            if attempt.runner != of if of else is_held(attempt.lease_until, tx.now):
                 return
             step = tx.session.get_one(StepRunRow, place[:3])
             self._end(tx, run, step, attempt, Report(outcome=Outcome.LOST, detail=f"{detail} It was {attempt.runner}."))
@@ -237,9 +240,11 @@ class Desk:
             step = tx.session.get(StepRunRow, place)  # whoever changes it has locked its run
             if step is None or step.state != StepState.READY or run.state != RunState.RUNNING or run.cancelled_at is not None:
                 continue
-            if self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
+            if step.executor != FAR and self.settling.drawn(tx.session, run.id).nodes[step.node].options.cpus > runner.cpus:
                 continue
-            return Work(step=self._hand_out(tx, run, step, runner))
+            attempt = self.begin(tx, run, step, runner.name)
+            ahead = steps_ahead(self.settling, tx.session, run, step, runner)
+            return Work(step=replace(self.claim_of(tx, run, step, attempt), ahead=ahead))
         for run_id in queue.undrawn(tx.session, runner, tx.now):
             run = locked(tx.session, run_id)
             if run.state == RunState.QUEUED and not is_held(run.lease_until, tx.now):
@@ -249,23 +254,27 @@ class Desk:
                 return Work(draw=store.to_run(run))
         return Work()
 
-    def _begin(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: str) -> AttemptRow:
+    def begin(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: str) -> AttemptRow:
+        """Begin an attempt at a step that is ready. One that follows a lost one has the job of that."""
         step.state, step.attempts, step.started_at = StepState.RUNNING, step.attempts + 1, step.started_at or tx.now
         attempt = AttemptRow(
             run_id=run.id, node=step.node, index=step.index, attempt=step.attempts, runner=runner,
             lease_until=tx.now + LEASE_SECONDS * SECOND, started_at=tx.now,
         )  # fmt: skip
+        if step.executor == FAR and step.attempts > 1:
+            before = tx.session.get_one(AttemptRow, (run.id, step.node, step.index, step.attempts - 1))
+            attempt.job = {**before.job, "token": ""} if before.job and before.outcome == Outcome.LOST else {}
         tx.session.add(attempt)
         return attempt
 
-    def _hand_out(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, runner: Runner) -> StepClaim:
-        self._begin(tx, run, step, runner.name)
+    def claim_of(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow, attempt: AttemptRow) -> StepClaim:
+        """Return what a runner needs to know to execute an attempt."""
         drawn = self.settling.drawn(tx.session, run.id)
         node = drawn.nodes[step.node]
         return StepClaim(
-            run_id=run.id, pipeline=run.pipeline, parameters=run.parameters, node=node.as_dict(), index=step.index, attempt=step.attempts,
+            run_id=run.id, pipeline=run.pipeline, parameters=run.parameters, node=node.as_dict(), index=step.index, attempt=attempt.attempt,
             arguments=self.settling.arguments(tx.session, step, node), key=step.key, code=drawn.codes.get(step.node, ""),
-            lease_seconds=LEASE_SECONDS, ahead=steps_ahead(self.settling, tx.session, run, step, runner),
+            lease_seconds=LEASE_SECONDS, job=attempt.job.get("url", ""),
         )  # fmt: skip
 
     def _renew(self, runner: str, due: Sequence[Held], drawing: str) -> None:
@@ -288,6 +297,9 @@ class Desk:
         attempt.cpu_seconds, attempt.peak_memory_bytes = report.cpu_seconds, report.peak_memory_bytes
         attempt.log_sha256 = report.log_sha256 or (self._objects.put_bytes(written.encode()).sha256 if written else "")
         facts: dict[str, Any] = {"attempt": attempt.attempt, "index": step.index}
+        if attempt.job:
+            facts["job"] = attempt.job["url"]
+            revoke(tx, attempt.job["token"])
         if report.outcome is Outcome.SUCCEEDED:
             step.state, step.ended_at, step.failure = StepState.SUCCEEDED, tx.now, ""
             step.artifacts = [one.as_dict() for one in report.artifacts]
@@ -354,7 +366,8 @@ def _require_drawer(run: PipelineRunRow, runner: str) -> None:
         )
 
 
-def _lost(held: Held, runner: str, attempt: AttemptRow | None) -> Conflict:
+def lost_step(held: Held, runner: str, attempt: AttemptRow | None) -> Conflict:
+    """Return what a runner is told that speaks of a step it does not hold."""
     why = "was never begun" if attempt is None else f"ended with {attempt.outcome}" if attempt.ended_at else f"is {attempt.runner}'s"
     return Conflict(
         f"Attempt {held.attempt} at step '{held.node}' of run {held.run_id} {why}; '{runner}' does not hold it.",

@@ -113,7 +113,7 @@ def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plan of a run with the digests of its code and environment, or the `failure`."""
     try:
         graph = project.pipeline(run["pipeline"]).graph(**run["parameters"])
-        plan = graph.plan()
+        plan = _placed(graph.plan(), project)
         foreign = sorted({node.name for node in graph.nodes if node.plan.options.env is not None})
         if foreign:
             raise StepFailed(f"Steps {', '.join(foreign)} name an environment of their own (env=), which this runner cannot make.")
@@ -124,6 +124,14 @@ def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:  # the boundary to the user's code
         traceback.print_exc()
         return {"failure": f"Pipeline '{run['pipeline']}' cannot be drawn: {_told(error)}"}
+
+
+def _placed(plan: dict[str, Any], project: Project) -> dict[str, Any]:
+    """Return a plan whose steps run where `[executors]` of gateline.toml says, by the name of the node or of the step."""
+    declared = project.settings.get("executors", {})
+    for node in plan["nodes"]:
+        node["options"]["executor"] = declared.get(node["name"], declared.get(node["step"], node["options"]["executor"]))
+    return plan
 
 
 def carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ahead: bool = False) -> dict[str, Any]:

@@ -22,6 +22,9 @@ Tell = Callable[[str, Mapping[str, Any]], None]
 Place = tuple[str, str, int, int]
 """Run, node, index and attempt."""
 
+EXECUTORS = ("process", "inline", "ray")
+"""Where the steps run that a runner takes; `ray://…` as well, be it only to say what is missing for it."""
+
 NOTHING: dict[str, Any] = {"draw": None, "step": None}
 _AWAY_SECONDS_MAX = 3600.0
 _PAUSE_SECONDS = 0.5
@@ -69,14 +72,14 @@ class Desk:
         self.name = name
         self.drawing = ""
 
-    def worker(self, cpus: float | None = None) -> dict[str, Any]:
+    def worker(self, cpus: float | None = None, executors: Sequence[str] = EXECUTORS) -> dict[str, Any]:
         """Return who asks for work; `cpus` is the number of free processors, None for any."""
-        return {**self._worker, "cpus": cpus}
+        return {**self._worker, "cpus": cpus, "executors": list(executors)}
 
-    def claim(self, cpus: float | None = None) -> dict[str, Any]:
+    def claim(self, cpus: float | None = None, executors: Sequence[str] = EXECUTORS) -> dict[str, Any]:
         """Return the next thing to do: `draw`, `step`, or neither."""
         try:
-            found: dict[str, Any] = self._client.post("/pipeline-work/claim", json=self.worker(cpus))
+            found: dict[str, Any] = self._client.post("/pipeline-work/claim", json=self.worker(cpus, executors))
         except Unavailable:
             self._doubt()
             raise
@@ -87,10 +90,22 @@ class Desk:
         taken: int = self._client.post("/pipeline-work/withdraw", json={"runner": runner})["taken_back"]
         return taken
 
-    def drawn(self, run: Mapping[str, Any], found: Mapping[str, Any], *, cpus: float | None = None) -> dict[str, Any]:
+    def drawn(
+        self, run: Mapping[str, Any], found: Mapping[str, Any], *, cpus: float | None = None, executors: Sequence[str] = EXECUTORS
+    ) -> dict[str, Any]:
         """Hand in a plan, or the reason why there is none, and return the next thing to do."""
-        body = {"runner": self.worker(cpus), **{key: found[key] for key in ("plan", "codes", "environment", "failure") if key in found}}
+        body = {
+            "runner": self.worker(cpus, executors),
+            **{key: found[key] for key in ("plan", "codes", "environment", "failure") if key in found},
+        }
         return self._patiently(lambda: self._client.post(f"/pipeline-runs/{run['id']}/plan", json=body))
+
+    def send(self, claim: Mapping[str, Any], job: str) -> str:
+        """Record the job that an attempt is about to be sent as, and return the job's ticket; raises Conflict when the step was lost."""
+        run_id, node, index, attempt = place_of(claim)
+        path = f"/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/job"
+        found = self._patiently(lambda: self._client.post(path, json={"runner": self.name, "job": job}))
+        return str(found["ticket"])
 
     def hold(self, claim: Mapping[str, Any]) -> None:
         """Keep the lease of an attempt by heartbeats."""
@@ -115,21 +130,24 @@ class Desk:
         answer = self._client.post("/pipeline-work/heartbeat", json={"runner": self.name, "held": body, "drawing": self.drawing})
         return dict(zip(held, answer["answers"], strict=True))
 
-    def ended(self, claim: Mapping[str, Any], report: Mapping[str, Any], *, then: bool = True, cpus: float | None = None) -> dict[str, Any]:
+    def ended(
+        self, claim: Mapping[str, Any], report: Mapping[str, Any], *, then: bool = True, cpus: float | None = None,
+        executors: Sequence[str] = EXECUTORS,
+    ) -> dict[str, Any]:  # fmt: skip
         """Hand in how an attempt ended and return the next thing to do, when that is wanted.
 
         An artifact that got lost on the way fails the attempt; an attempt that was taken over by another runner is let go.
         """
         run_id, node, index, attempt = place_of(claim)
         path = f"/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/end"
-        body = {"runner": self.name, "then": self.worker(cpus) if then else None, **report}
+        body = {"runner": self.name, "then": self.worker(cpus, executors) if then else None, **report}
         try:
             return self._patiently(lambda: self._client.post(path, json=body))
         except Conflict:
             return NOTHING
         except NotFound as error:
             if report.get("ahead"):
-                return self.ended(claim, {**report, "ahead": []}, then=then, cpus=cpus)
+                return self.ended(claim, {**report, "ahead": []}, then=then, cpus=cpus, executors=executors)
             body = {"runner": self.name, "then": body["then"], "outcome": Outcome.FAILED, "detail": str(error)}
             return self._patiently(lambda: self._client.post(path, json=body))
 

@@ -15,8 +15,10 @@ from gateline.kernel.files import storage_errors
 from gateline.pipelines import Outcome
 from gateline.sdk.execution import CACHE_FOLDER
 from gateline.sdk.running.ahead import carry_on
-from gateline.sdk.running.desk import NOTHING, Desk, end_of, place_of, unique_name
+from gateline.sdk.running.desk import EXECUTORS, NOTHING, Desk, end_of, place_of, unique_name
 from gateline.sdk.running.nursery import Nursery
+from gateline.sdk.running.ray.archive import Archives
+from gateline.sdk.running.ray.sending import Sending
 from gateline.sdk.running.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -31,7 +33,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _HEARTBEAT_SECONDS = 1.0
 _POLL_SECONDS = 0.2
-_ANSWERS = {"cancel": "The run was cancelled.", "gone": "Another runner has taken it over."}
+_ANSWERS = {
+    "cancel": (Outcome.CANCELLED, "The run was cancelled."),
+    "gone": (Outcome.LOST, "Another runner has taken it over."),
+}
+_SENT_MAX = 16
+"""How many steps a runner has waiting for Ray at once; one that has begun there is no longer the runner's."""
 
 
 def silent(_event: str, _facts: Mapping[str, Any]) -> None:
@@ -66,7 +73,9 @@ class Runner:
         self._cpus = cpus or len(os.sched_getaffinity(0))
         self._lock = threading.Lock()
         self._active: dict[Place, float] = {}
-        self._supervised: dict[Place, Supervision] = {}
+        self._supervised: dict[Place, Supervision | Sending] = {}
+        self._sent: set[Place] = set()
+        self._archives = Archives(client, project)
         self._stopping = threading.Event()
         self._awake = threading.Event()
         self._presence = _Presence(project.folder / CACHE_FOLDER / "runners", self.name)
@@ -94,7 +103,7 @@ class Runner:
         beat.start()
         slots = max(1, int(self._cpus)) + 1
         try:
-            with ThreadPoolExecutor(slots, thread_name_prefix="gateline-step") as pool:
+            with ThreadPoolExecutor(slots + _SENT_MAX, thread_name_prefix="gateline-step") as pool:
                 self._loop(pool, slots, until)
         finally:
             over.set()
@@ -117,7 +126,8 @@ class Runner:
                 if until():
                     break
                 free = self._free()
-                work = self._desk.claim(free) if len(chains) < slots and (free is None or free > 0) else NOTHING
+                near = len(chains) - len(self._sent) < slots and (free is None or free > 0)
+                work = self._desk.claim(free, self._executors(near=near)) if self._executors(near=near) else NOTHING
             except (Unavailable, StorageFull) as error:
                 _log.warning("runner.waits", runner=self.name, failure=str(error))
                 work = NOTHING
@@ -129,7 +139,7 @@ class Runner:
                 self._awake.clear()
 
     def _chain(self, work: dict[str, Any]) -> None:
-        """Do one thing after the other, as long as each answer brings the next."""
+        """Do one thing after the other, as long as each answer brings the next. A step for Ray is the last of its chain."""
         while work["draw"] or work["step"]:
             work = self._draw(work["draw"]) if work["draw"] else self._step(work["step"])
         self._awake.set()
@@ -146,7 +156,7 @@ class Runner:
                 found = {"failure": f"It could not be drawn: {found['detail']}\n{supervision.output.text()[-2000:]}".strip()}
             if self._stopping.is_set():
                 return NOTHING
-            work = self._desk.drawn(run, found, cpus=self._free())
+            work = self._desk.drawn(run, found, cpus=self._free(), executors=self._executors(near=True))
             self._reserve(work)
             return work
         except Conflict:
@@ -160,21 +170,42 @@ class Runner:
         self._desk.hold(claim)
         self._tell("begun", claim)
         try:
-            report = self._inline(claim) if claim["node"]["options"]["executor"] == "inline" else self._supervise(claim, place)
+            report = self._report(claim, place)
             with self._lock:
                 self._active.pop(place, None)
-            work = self._desk.ended(claim, report, then=not self._stopping.is_set(), cpus=self._free())
+                far = place in self._sent
+                self._sent.discard(place)
+            self._awake.set()
+            if report is None:
+                return NOTHING
+            going_on = not far and not self._stopping.is_set()
+            work = self._desk.ended(claim, report, then=going_on, cpus=self._free(), executors=self._executors(near=True))
         finally:  # not before the result is handed in: a heartbeat without it would give the step away
             self._desk.release(claim)
             with self._lock:
                 self._active.pop(place, None)
+                self._sent.discard(place)
         self._reserve(work)
         self._tell("ended", end_of(claim, report))
         self._awake.set()
         return {"draw": work["draw"], "step": work["step"]}
 
-    def _inline(self, claim: dict[str, Any]) -> dict[str, Any]:
-        return carry_on(self._client, self._project, claim, self._tell)
+    def _report(self, claim: dict[str, Any], place: Place) -> dict[str, Any] | None:
+        """Execute a step where it is to run and return how it ended; None when somebody else holds it now."""
+        executor = claim["node"]["options"]["executor"]
+        if executor == "inline":
+            return carry_on(self._client, self._project, claim, self._tell)
+        return self._send(claim, place) if _is_far(claim) else self._supervise(claim, place)
+
+    def _send(self, claim: dict[str, Any], place: Place) -> dict[str, Any] | None:
+        sending = Sending(self._desk, self._client, self._project, self._archives, claim, self._stopping.is_set)
+        self._supervised[place] = sending
+        if self._stopping.is_set():
+            sending.stop(Outcome.LOST, "Its runner was stopped.")
+        try:
+            return sending.run()
+        finally:
+            del self._supervised[place]
 
     def _supervise(self, claim: dict[str, Any], place: Place) -> dict[str, Any]:
         options = claim["node"]["options"]
@@ -193,10 +224,18 @@ class Runner:
         return {**report, "log": supervision.output.text()}
 
     def _reserve(self, work: Mapping[str, Any]) -> None:
-        """Count the processors of a step that was claimed."""
+        """Count the processors of a step that was claimed, or that it goes to Ray."""
         if work["step"]:
             with self._lock:
+                if _is_far(work["step"]):
+                    self._sent.add(place_of(work["step"]))
+                    return
                 self._active[place_of(work["step"])] = float(work["step"]["node"]["options"]["cpus"])
+
+    def _executors(self, *, near: bool) -> list[str]:
+        """Return which steps may come now: those of this machine when it has room, those of Ray when not too many wait."""
+        far = len(self._sent) < _SENT_MAX
+        return [name for name in EXECUTORS if (far if name == "ray" else near)]
 
     def _free(self) -> float | None:
         """Return the number of free processors; None when nothing runs, so that a step that wants more than there are gets its turn."""
@@ -215,7 +254,7 @@ class Runner:
                 continue
             for place, answer in answers.items():
                 if answer in _ANSWERS and place in supervised:
-                    supervised[place].stop(Outcome.CANCELLED, _ANSWERS[answer])
+                    supervised[place].stop(*_ANSWERS[answer])
 
 
 class _Presence:
@@ -241,6 +280,11 @@ class _Presence:
         """Say good-bye."""
         self._own.unlink(missing_ok=True)
         os.close(self.descriptor)
+
+
+def _is_far(claim: Mapping[str, Any]) -> bool:
+    """Return whether a step runs on Ray."""
+    return str(claim["node"]["options"]["executor"]).startswith("ray://")
 
 
 def _is_free(path: Path) -> bool:

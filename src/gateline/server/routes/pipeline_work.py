@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateline.access import Permission
 from gateline.kernel.canonical import sha256_bytes
 from gateline.pipelines import Artifact, ArtifactKind, Held, Outcome, Report, Runner
-from gateline.server.security import Application, Caller, permission
+from gateline.server.security import Application, Caller, permission, public
 
 router = APIRouter(tags=["pipelines"])
 
@@ -77,6 +77,23 @@ class Heartbeat(_Body):
     runner: str = Field(min_length=1, max_length=200)
     held: list[HeldAttempt] = Field(default=[], max_length=1000)
     drawing: str = ""
+
+
+class JobSent(_Body):
+    """The job that an attempt is sent as."""
+
+    runner: str = Field(min_length=1, max_length=200)
+    job: str = Field(pattern="^https?://", max_length=1000)
+
+
+class TicketShown(_Body):
+    """A job that begins."""
+
+    run_id: str
+    node: str
+    index: int = Field(ge=0)
+    ticket: str = Field(min_length=1, max_length=100)
+    worker: str = Field(min_length=1, max_length=200)
 
 
 class Handed(_Body):
@@ -181,3 +198,16 @@ def end_attempt(
     then = None if body.then is None else body.then.value()
     step, work = app.pipelines.desk.finish(caller, held, body.runner, body.value(), ahead=ahead, then=then)
     return JSONResponse({"ended": step.as_dict(), **work.as_dict()})
+
+
+@router.post("/pipeline-runs/{run_id}/steps/{node}/{index}/attempts/{attempt}/job", openapi_extra=permission(Permission.PIPELINE_WORK))
+def send_job(run_id: str, node: str, index: _Count, attempt: _Count, body: JobSent, app: Application, caller: Caller) -> dict[str, str]:
+    """Record the job that an attempt is about to be sent as, such as one of Ray; the ticket that comes back works once, for that job."""
+    held = Held(run_id=run_id, node=node, index=index, attempt=attempt)
+    return {"ticket": app.jobs.send(caller, held, body.runner, body.job)}
+
+
+@router.post("/pipeline-work/take", openapi_extra=public("The ticket in the body is the credential; it works once, for one step."))
+def take_step(body: TicketShown, app: Application) -> dict[str, Any]:
+    """Give a step to the job that was sent for it, with a token that works until its attempt ends."""
+    return app.jobs.take(body.run_id, body.node, body.index, body.ticket, body.worker).as_dict()

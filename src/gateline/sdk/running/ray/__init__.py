@@ -1,0 +1,1 @@
+"""Steps as jobs of a Ray cluster: `sending` is the runner's side, `worker` what runs on a node."""
