@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING, Any, Self
 
@@ -79,7 +79,7 @@ def packages() -> Check:
 
 def unknown_variables() -> Check:
     """Look for variables that start with GATELINE_ and set nothing."""
-    known = {f"gateline_{name}" for name in (*Settings.model_fields, *ClientSettings.model_fields)}
+    known = {f"gateline_{name}" for name in (*Settings.model_fields, *(field.name for field in fields(ClientSettings)))}
     unknown = sorted(name.upper() for name in EnvSettingsSource(Settings).env_vars if name.startswith("gateline_") and name not in known)
     finding = f"unknown: {', '.join(unknown)}" if unknown else "no unknown GATELINE_ variables"
     return Check(name="variables", good=not unknown, finding=finding, next_step="Mend the spelling, or unset them.")

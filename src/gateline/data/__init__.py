@@ -8,16 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gateline.data.contracts.model import (
-    Break,
-    ColumnRule,
-    Compatibility,
-    Contract,
-    ContractOrigin,
-    ContractState,
-    ContractVersion,
-    Violation,
-)
 from gateline.data.keeping import Pin, Vacuum, VacuumRequest
 from gateline.data.model import (
     Column,
@@ -42,6 +32,16 @@ if TYPE_CHECKING:
     from gateline.data.contracting import Contracts
     from gateline.data.contracts.form import contract_from_dict, contract_from_text, contract_to_toml, contract_version_from_dict
     from gateline.data.contracts.from_pandera import contract_from_pandera
+    from gateline.data.contracts.model import (
+        Break,
+        ColumnRule,
+        Compatibility,
+        Contract,
+        ContractOrigin,
+        ContractState,
+        ContractVersion,
+        Violation,
+    )
     from gateline.data.contracts.rules import contract_id, split_contract_id
     from gateline.data.diff import DatasetDiff, diff_versions
     from gateline.data.logical import frame_digest, logical_digest
@@ -105,6 +105,14 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
+    "Break": "contracts.model",
+    "ColumnRule": "contracts.model",
+    "Compatibility": "contracts.model",
+    "Contract": "contracts.model",
+    "ContractOrigin": "contracts.model",
+    "ContractState": "contracts.model",
+    "ContractVersion": "contracts.model",
+    "Violation": "contracts.model",
     "Batch": "batches",
     "Feed": "batches",
     "Checkpoints": "checkpoints",
@@ -130,7 +138,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a service, or what works on contracts, when it is first used."""
+    """Load a service, or what belongs to contracts, when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'gateline.data' has no attribute '{name}'")
     return getattr(importlib.import_module(f"gateline.data.{_HOMES[name]}"), name)

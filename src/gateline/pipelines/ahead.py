@@ -9,41 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, select
-
-from gateline.kernel.clock import SECOND
 from gateline.pipelines import store
 from gateline.pipelines.board import WHOLE
-from gateline.pipelines.model import RunState, StepState
-from gateline.pipelines.store import PipelineRunRow, StepRunRow
+from gateline.pipelines.model import StepState
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from gateline.pipelines.plan import PlanNode
     from gateline.pipelines.settling import Drawn, Settling
+    from gateline.pipelines.store import PipelineRunRow, StepRunRow
     from gateline.pipelines.tasks import Report, Runner
 
 AHEAD_MAX = 32
 """How many steps are given ahead at most: the change that records their results locks the database for some milliseconds each."""
-QUICK = SECOND // 5
-_LAST = (
-    select(PipelineRunRow.id)
-    .where(PipelineRunRow.pipeline == bindparam("pipeline"), PipelineRunRow.state == RunState.SUCCEEDED)
-    .where(PipelineRunRow.project == bindparam("project"))
-    .order_by(PipelineRunRow.ended_at.desc())
-    .limit(1)
-)
-_QUICK_STEPS = select(StepRunRow.node).where(
-    StepRunRow.run_id == bindparam("run_id"), StepRunRow.index == 0, StepRunRow.state == StepState.SUCCEEDED,
-    StepRunRow.reused_from == "", StepRunRow.ended_at - StepRunRow.started_at <= bindparam("quick"),
-)  # fmt: skip
-
-
-def quick_nodes(session: Session, run: PipelineRunRow) -> frozenset[str]:
-    """Return the nodes that took at most a fifth of a second the last time that the pipeline of a run succeeded."""
-    last = session.connection().scalar(_LAST, {"pipeline": run.pipeline, "project": run.project})
-    return frozenset(session.connection().scalars(_QUICK_STEPS, {"run_id": last, "quick": QUICK})) if last else frozenset()
 
 
 def steps_ahead(settling: Settling, session: Session, run: PipelineRunRow, step: StepRunRow, runner: Runner) -> tuple[dict[str, Any], ...]:

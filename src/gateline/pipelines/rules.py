@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 15
 RENEWAL_SECONDS = 4
+QUICK_SECONDS = 0.2
+"""A step that took no longer the last time may be given ahead of those it needs."""
 LOST_MAX = 20
 """How often a step may lose its runner before it is believed to be the cause."""
 

@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound, TooLarge
 from gateline.pipelines import store
-from gateline.pipelines.ahead import quick_nodes
 from gateline.pipelines.board import WHOLE, Board, Hit, Place
 from gateline.pipelines.model import RunState, StepState
 from gateline.pipelines.plan import Plan
 from gateline.pipelines.plan_rules import plan_from_dict
+from gateline.pipelines.rules import QUICK_SECONDS
 from gateline.pipelines.schedule_store import ask, withdraw
 from gateline.pipelines.store import PipelineRunRow, PlanRow, StepRunRow
 
@@ -89,11 +90,11 @@ class Settling:
         return found
 
     def quick(self, session: Session, run: PipelineRunRow) -> frozenset[str]:
-        """Return the nodes that were quick the last time, as `quick_nodes` found when it was first asked."""
+        """Return the nodes that were quick the last time, as the records said when it was first asked."""
         found = self._quick.get(run.id)
         if found is None:
             _make_room(self._quick)
-            found = self._quick[run.id] = quick_nodes(session, run)
+            found = self._quick[run.id] = store.quick_nodes(session, run, round(QUICK_SECONDS * SECOND))
         return found
 
     def arguments(self, session: Session, row: StepRunRow, node: PlanNode) -> dict[str, Any]:

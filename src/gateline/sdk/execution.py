@@ -117,7 +117,8 @@ def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
         foreign = sorted({node.name for node in graph.nodes if node.plan.options.env is not None})
         if foreign:
             raise StepFailed(f"Steps {', '.join(foreign)} name an environment of their own (env=), which this runner cannot make.")
-        codes = {node.name: code_digest(node.function, project.folder) for node in graph.nodes}
+        digests = {function: code_digest(function, project.folder) for function in {node.function for node in graph.nodes}}
+        codes = {node.name: digests[node.function] for node in graph.nodes}
         return {"plan": plan, "codes": codes, "environment": environment_digest()}
     except GatelineError as error:
         return {"failure": _plain(str(error))}

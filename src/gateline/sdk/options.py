@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gateline.features import seconds_of
 from gateline.kernel.errors import InvalidInput
 from gateline.pipelines import StepOptions, option_mistakes
 
@@ -41,15 +40,21 @@ def step_options(
 
     found = {
         **plain,
-        "retry_wait_seconds": read(seconds_of, retry_wait) or 0,
-        "timeout_seconds": read(seconds_of, timeout),
+        "retry_wait_seconds": read(_seconds_of, retry_wait) or 0,
+        "timeout_seconds": read(_seconds_of, timeout),
         "memory_bytes": read(bytes_of, memory),
-        "approval_timeout_seconds": read(seconds_of, approval_timeout),
+        "approval_timeout_seconds": read(_seconds_of, approval_timeout),
     }
     wrong += option_mistakes(found)
     if wrong:
         raise InvalidInput(f"The options of step '{step}' are not allowed: {'; '.join(wrong)}.")
     return StepOptions(**found)
+
+
+def _seconds_of(span: str) -> int:
+    from gateline.features import seconds_of  # most steps name no span, and each process of a step imports this
+
+    return seconds_of(span)
 
 
 def bytes_of(size: str) -> int:

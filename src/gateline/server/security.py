@@ -62,7 +62,9 @@ async def authorized(request: Request, app: Application) -> Principal:
     if PUBLIC in declared:
         return ANONYMOUS
     token = bearer(request.headers.get("authorization", ""))
-    principal = app.access.recognise(token) or await run_in_threadpool(app.access.authenticate, token)
+    principal = app.access.recognise(token)
+    if principal is None:
+        principal = await run_in_threadpool(app.access.authenticate, token)
     app.access.require_at_door(principal, Permission(declared[PERMISSION]))
     return principal
 

@@ -102,7 +102,7 @@ class Quick:
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Quick]:
     """A fresh one."""
     monkeypatch.setenv("GATELINE_MLFLOW", "false")
-    monkeypatch.setattr("gateline.pipelines.ahead.QUICK", 60_000_000)  # however busy the machine is
+    monkeypatch.setattr("gateline.pipelines.settling.QUICK_SECONDS", 60.0)  # however busy the machine is
     monkeypatch.setattr("gateline.sdk.running.ahead.SILENT_SECONDS_MAX", 60.0)
     made = Quick(tmp_path)
     yield made
