@@ -23,6 +23,9 @@ from gateline.pipelines.plan import (
 )  # fmt: skip
 from gateline.pipelines.plan_rules import option_mistakes, plan_from_dict, plan_mistakes
 from gateline.pipelines.schedule_model import CatchUp, Limits, Schedule, Trigger, TriggerSource
+from gateline.pipelines.search_model import TRIED, Comparison, Study, Trial, TrialState
+from gateline.pipelines.search_rules import best_number
+from gateline.pipelines.search_space import check_definition
 from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work
 from gateline.pipelines.values import plain_value
 
@@ -31,20 +34,21 @@ if TYPE_CHECKING:
     from gateline.pipelines.backfills import Backfills
     from gateline.pipelines.limits import PipelineLimits
     from gateline.pipelines.schedules import Schedules
+    from gateline.pipelines.searches import Searches
     from gateline.pipelines.service import Pipelines
     from gateline.pipelines.triggers import ALERT_KINDS, DATASET_VERSION, Triggers
 
 __all__ = [
-    "ALERT_KINDS", "DATASET_VERSION", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Held", "Limits", "Outcome",
-    "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner", "Schedule", "Schedules",
-    "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Trigger", "TriggerSource", "Triggers", "Work",
-    "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references",
-    "step_key",
+    "ALERT_KINDS", "DATASET_VERSION", "TRIED", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Comparison", "Held",
+    "Limits", "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner",
+    "Schedule", "Schedules", "Searches", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Study",
+    "Trial", "TrialState", "Trigger", "TriggerSource", "Triggers", "Work", "best_number", "check_definition", "decision", "fill",
+    "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references", "step_key",
 ]  # fmt: skip
 
 _HOMES = {
     "ALERT_KINDS": "triggers", "Approvals": "approvals", "Backfills": "backfills", "DATASET_VERSION": "triggers",
-    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Triggers": "triggers",
+    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Searches": "searches", "Triggers": "triggers",
 }  # fmt: skip
 
 
