@@ -53,8 +53,8 @@ def ending(document: Any) -> tuple[TrialState, float | None]:
 def search_mistakes(node: Mapping[str, Any], what: str) -> list[str]:
     """Return what is wrong with the search of a node of a plan that is one, one part of a sentence each.
 
-    Its `search` has the argument that holds the trial, and how many trials may fail. That argument is made of the trial's number, an item of
-    the only list that the node is mapped over, and of the definition.
+    Its `search` has the argument that holds the trial, and how many trials may fail. That argument is made of the trial's number, an item
+    of the only list that the node is mapped over, and of the definition.
     """
     search, over, arguments = node["search"], node.get("over"), node["arguments"]
     if not isinstance(search, dict) or search.keys() != {"argument", "failures_max"}:

@@ -1,4 +1,4 @@
-"""Searches: trials and what they reported. The MLflow run of a pipeline run, which nothing filled, gets one when there are trials to show."""
+"""Searches: trials, and what they reported."""
 
 from __future__ import annotations
 
