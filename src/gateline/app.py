@@ -38,7 +38,18 @@ from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring, Parity
-from gateline.pipelines import ALERT_KINDS, DATASET_VERSION, Approvals, Backfills, PipelineLimits, Pipelines, Schedules, Triggers
+from gateline.pipelines import (
+    ALERT_KINDS,
+    DATASET_VERSION,
+    RUN_FINISHED,
+    Approvals,
+    Backfills,
+    PipelineLimits,
+    Pipelines,
+    Schedules,
+    Showing,
+    Triggers,
+)
 from gateline.registry import Registry
 from gateline.rollout import PROMOTED, Rollouts
 from gateline.serving import Fleet, Serving, probe_latency, score_matrix
@@ -196,7 +207,10 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )  # fmt: skip
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = _pipelines(ledger, objects, access, datasets)
-    outbox = Outbox(records, clock, _starting(pipelines.triggers) | {PROMOTED: _shown(settings, mlflow, registry)})
+    trials = Showing(records, mlflow.trials)
+    finished = [trials.run_finished] if settings.mlflow else []
+    handlers = {PROMOTED: _shown(settings, mlflow, registry), RUN_FINISHED: finished}
+    outbox = Outbox(records, clock, _starting(pipelines.triggers) | handlers)
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     routes = Step("routes", serving.reconcile)
     steps = (
@@ -205,6 +219,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         Step("predictions", serving.ingest, always=True),
         Step("monitoring", monitoring.reconcile),
         *_of_pipelines(pipelines),
+        Step("trials", trials.reconcile, always=True),
         Step("rollouts", rollouts.reconcile),
         routes,
         Step("feature parity", parity.reconcile),

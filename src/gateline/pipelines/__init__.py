@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gateline.pipelines.keys import key_argument, step_key
-from gateline.pipelines.model import Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
+from gateline.pipelines.model import RUN_FINISHED, Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
 from gateline.pipelines.plan import (
     ArtifactKind,
     Plan,
@@ -34,21 +34,22 @@ if TYPE_CHECKING:
     from gateline.pipelines.backfills import Backfills
     from gateline.pipelines.limits import PipelineLimits
     from gateline.pipelines.schedules import Schedules
+    from gateline.pipelines.search_showing import Showing
     from gateline.pipelines.searches import Searches
     from gateline.pipelines.service import Pipelines
     from gateline.pipelines.triggers import ALERT_KINDS, DATASET_VERSION, Triggers
 
 __all__ = [
-    "ALERT_KINDS", "DATASET_VERSION", "TRIED", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Comparison", "Held",
+    "ALERT_KINDS", "DATASET_VERSION", "RUN_FINISHED", "TRIED", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Comparison", "Held",
     "Limits", "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner",
-    "Schedule", "Schedules", "Searches", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Study",
+    "Schedule", "Schedules", "Searches", "Showing", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Study",
     "Trial", "TrialState", "Trigger", "TriggerSource", "Triggers", "Work", "best_number", "check_definition", "decision", "fill",
     "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references", "step_key",
 ]  # fmt: skip
 
 _HOMES = {
     "ALERT_KINDS": "triggers", "Approvals": "approvals", "Backfills": "backfills", "DATASET_VERSION": "triggers",
-    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Searches": "searches", "Triggers": "triggers",
+    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Searches": "searches", "Showing": "search_showing", "Triggers": "triggers",
 }  # fmt: skip
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
+MAKING = "?"
+"""The MLflow run of a trial for which one is being made."""
+
 
 class TrialRow(Row):
     """A trial that was asked for. `pending` is 1 while something of it has not been shown outside."""
@@ -65,7 +68,7 @@ def trials_of(session: Session, run_id: str, node: str) -> dict[int, TrialRow]:
     """Return the trials of a search by number: those that this run asked for, and those of other runs that it reuses."""
     reused = _reused(StepRunRow.run_id == run_id, StepRunRow.node == node)
     found: dict[int, TrialRow] = dict(
-        session.execute(select(StepRunRow.index, TrialRow).select_from(StepRunRow).join(TrialRow, reused)).tuples()
+        session.execute(select(StepRunRow.index, TrialRow).select_from(StepRunRow).join(TrialRow, reused)).tuples().all()
     )
     own = select(TrialRow).where(TrialRow.run_id == run_id, TrialRow.node == node)
     return found | {row.number: row for row in session.scalars(own)}

@@ -187,7 +187,7 @@ def _trial(item: StepRunRow, row: TrialRow | None, last: Mapping[tuple[str, str,
     return Trial(
         number=item.index, state=state, parameters=row.parameters, value=row.value, last_step=newest.step if newest else None,
         failure=row.failure, attempt=row.attempt, asked_at=row.asked_at, ended_at=row.ended_at, reused_from=item.reused_from,
-        mlflow_run_id=row.mlflow_run_id,
+        mlflow_run_id="" if row.mlflow_run_id == trials.MAKING else row.mlflow_run_id,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ a search that was interrupted goes on as if it had not been.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import warnings
@@ -38,6 +39,15 @@ def require_optuna() -> Any:
         ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
+
+
+def warm_up() -> None:
+    """Load what a trial needs of Optuna, when it is installed, so that the processes of trials are forked with it."""
+    with contextlib.suppress(StepFailed):
+        optuna = require_optuna()
+        optuna.samplers.TPESampler(seed=0)
+        optuna.pruners.MedianPruner()
+        optuna.importance.PedAnovaImportanceEvaluator()
 
 
 def propose(definition: Mapping[str, Any], number: int, before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
