@@ -40,16 +40,18 @@ if TYPE_CHECKING:
     from gateline.pipelines.triggers import ALERT_KINDS, DATASET_VERSION, Triggers
 
 __all__ = [
-    "ALERT_KINDS", "DATASET_VERSION", "RUN_FINISHED", "TRIED", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Comparison", "Held",
-    "Limits", "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner",
-    "Schedule", "Schedules", "Searches", "Showing", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Study",
-    "Trial", "TrialState", "Trigger", "TriggerSource", "Triggers", "Work", "best_number", "check_definition", "decision", "fill",
-    "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict", "plan_mistakes", "references", "step_key",
+    "ALERT_KINDS", "DATASET_VERSION", "RUN_FINISHED", "TRIED", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp",
+    "Comparison", "Held", "Limits", "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining",
+    "RunState", "Runner", "Schedule", "Schedules", "Searches", "Showing", "StepAttempt", "StepClaim", "StepOptions", "StepOutput",
+    "StepRun", "StepState", "Study", "Trial", "TrialState", "Trigger", "TriggerSource", "Triggers", "Work", "best_number",
+    "check_definition", "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict",
+    "plan_mistakes", "references", "step_key",
 ]  # fmt: skip
 
 _HOMES = {
     "ALERT_KINDS": "triggers", "Approvals": "approvals", "Backfills": "backfills", "DATASET_VERSION": "triggers",
-    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Searches": "searches", "Showing": "search_showing", "Triggers": "triggers",
+    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Searches": "searches", "Showing": "search_showing",
+    "Triggers": "triggers",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Shows trials outside, in MLflow: each as a run of its own, nested under one for the whole pipeline run.
 
-The records are the truth; what is shown can lag behind, and is made whole by the next pass. A pass that dies between making a run outside and
-writing its id down is noticed by a mark, and the run is then looked for instead of made twice.
+The records are the truth; what is shown can lag behind, and is made whole by the next pass. A pass that dies between making a run outside
+and writing its id down is noticed by a mark, and the run is then looked for instead of made twice.
 """
 
 from __future__ import annotations
@@ -161,9 +161,8 @@ class Showing:
         identity = f"{row.run_id}/{row.node}/{row.number}"
         found = self._outside.find(run.pipeline, "gateline.trial", identity) if looking else ""
         params = {name: _text(value) for name, value in row.parameters.items()}
-        return found or self._outside.make(
-            run.pipeline, f"{row.node}[{row.number}]", tags={"gateline.trial": identity}, params=params, started_at=row.asked_at, parent=parent
-        )  # fmt: skip
+        tags, name = {"gateline.trial": identity}, f"{row.node}[{row.number}]"
+        return found or self._outside.make(run.pipeline, name, tags=tags, params=params, started_at=row.asked_at, parent=parent)
 
     def _write(self, row: TrialRow, mlflow_run_id: str) -> None:
         with self._records.write() as session:

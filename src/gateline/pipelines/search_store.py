@@ -67,9 +67,8 @@ def items_of_search(session: Session, run_id: str, node: str) -> list[StepRunRow
 def trials_of(session: Session, run_id: str, node: str) -> dict[int, TrialRow]:
     """Return the trials of a search by number: those that this run asked for, and those of other runs that it reuses."""
     reused = _reused(StepRunRow.run_id == run_id, StepRunRow.node == node)
-    found: dict[int, TrialRow] = dict(
-        session.execute(select(StepRunRow.index, TrialRow).select_from(StepRunRow).join(TrialRow, reused)).tuples().all()
-    )
+    query = select(StepRunRow.index, TrialRow).select_from(StepRunRow).join(TrialRow, reused)
+    found: dict[int, TrialRow] = dict(session.execute(query).all())
     own = select(TrialRow).where(TrialRow.run_id == run_id, TrialRow.node == node)
     return found | {row.number: row for row in session.scalars(own)}
 
