@@ -208,9 +208,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = _pipelines(ledger, objects, access, datasets)
     trials = Showing(records, mlflow.trials)
-    finished = [trials.run_finished] if settings.mlflow else []
-    handlers = {PROMOTED: _shown(settings, mlflow, registry), RUN_FINISHED: finished}
-    outbox = Outbox(records, clock, _starting(pipelines.triggers) | handlers)
+    outbox = Outbox(records, clock, _starting(pipelines.triggers) | _shown(settings, mlflow, registry, trials))
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     routes = Step("routes", serving.reconcile)
     steps = (
@@ -369,9 +367,11 @@ def _registrations(clock: Clock, mlflow: EmbeddedMlflow, tracking: Tracking, reg
     return WhenDue(clock, 5 * SECOND, reconciler.reconcile)
 
 
-def _shown(settings: Settings, mlflow: EmbeddedMlflow, registry: Registry) -> list[Callable[[dict[str, Any]], None]]:
-    """Return what shows promotions in MLflow, when there is one."""
-    return [_Projection(mlflow, registry).promoted] if settings.mlflow else []
+def _shown(
+    settings: Settings, mlflow: EmbeddedMlflow, registry: Registry, trials: Showing
+) -> dict[str, list[Callable[[dict[str, Any]], None]]]:
+    """Return what shows promotions and ends of runs in MLflow, when there is one."""
+    return {PROMOTED: [_Projection(mlflow, registry).promoted], RUN_FINISHED: [trials.run_finished]} if settings.mlflow else {}
 
 
 class _Projection:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.limits import SEARCH_TRIALS_MAX
 from gateline.pipelines.model import StepState
-from gateline.pipelines.search_model import TrialState
+from gateline.pipelines.search_model import TRIED, TrialState
 from gateline.pipelines.search_space import definition_mistakes
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def ending(document: Any) -> tuple[TrialState, float | None]:
     (<TrialState.COMPLETE: 'complete'>, 0.5)
     """
     state, value = (document.get("state"), document.get("value")) if isinstance(document, Mapping) else (None, None)
-    numeric = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if state == TrialState.COMPLETE and numeric:
-        return TrialState.COMPLETE, float(value)
-    if state == TrialState.PRUNED and (numeric or value is None):
-        return TrialState.PRUNED, None if value is None else float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if state in TRIED:
+            return TrialState(state), float(value)
+    elif state == TrialState.PRUNED and value is None:
+        return TrialState.PRUNED, None
     return TrialState.FAILED, None
 
 

@@ -117,8 +117,8 @@ def _choices_mistakes(choices: Any, what: str) -> list[str]:
 
 def _range_mistakes(source: Mapping[str, Any], what: str) -> list[str]:
     low, high, whole = source["low"], source["high"], source["kind"] == "integer"
-    fits = (lambda one: _is_whole(one, -_WHOLE_MAX, _WHOLE_MAX)) if whole else _is_number
-    if not fits(low) or not fits(high) or not isinstance(source["log"], bool):
+    fits = [_is_whole(one, -_WHOLE_MAX, _WHOLE_MAX) if whole else _is_number(one) for one in (low, high)]
+    if not all(fits) or not isinstance(source["log"], bool):
         return [f"{what} does not reach from one {'whole' if whole else 'finite'} number to another"]
     found = [f"{what} reaches from {low} down to {high}"] * (low > high)
     if not whole and not math.isfinite(float(high) - float(low)):

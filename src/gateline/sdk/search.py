@@ -16,7 +16,7 @@ Each trial is a step of its own, with its attempts, its log and its result. What
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,7 +119,7 @@ class Search(Step[..., float]):
         raise InvalidInput(f"Search '{self.name}' is mapped.", next_step=f"Write {self.variable}.search(space=…, trials=…).")
 
     def search(
-        self, *, space: Mapping[str, Any], trials: int, max_parallel: int | None = 1, failures: int = 0, when: Any = None, **arguments: Any
+        self, *, space: Any, trials: int, max_parallel: int | None = 1, failures: int = 0, when: Any = None, **arguments: Any
     ) -> Any:
         """Try the function `trials` times, and return the best trial: its `number`, `value` and `parameters`.
 
@@ -139,7 +139,7 @@ class Search(Step[..., float]):
             StepFailed: no trial was completed; in a plain call.
         """
         what = f"search '{self.name}'"
-        if isinstance(space, Result) or any(isinstance(one, Each) for one in arguments.values()):
+        if any(isinstance(one, Each) for one in arguments.values()) or type(space) is Result:
             raise InvalidInput(f"The space and the arguments of {what} are the same for all trials.", next_step="Give values, not each(…).")
         definition = plain_value({**self.definition, "space": space}, f"definition of {what}")
         check_definition(definition, what)

@@ -94,7 +94,7 @@ class Trial:
             number = float(value)
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"Trial {self.number} reports a {type(value).__name__}, not a number.") from error
-        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _STEP_MAX:
+        if type(step) is not int or not 0 <= step <= _STEP_MAX:
             raise InvalidInput(f"Trial {self.number} reports at step {step!r:.80}, not a whole number from 0.")
         if step not in self._values and len(self._values) >= TRIAL_VALUES_MAX:
             raise InvalidInput(f"Trial {self.number} reports at more than {TRIAL_VALUES_MAX:,} steps.", next_step="Report every tenth.")
@@ -197,7 +197,7 @@ class RecordedStudy:
         """Return what the records have for the trial, or else fix there what the sampler proposes."""
         place = f"/pipeline-runs/{self.run_id}/searches/{self.node}"
         trials = self.client.get(place)["trials"]
-        fixed = next((one["parameters"] for one in trials if one["number"] == number), {})
+        fixed: dict[str, Any] = next((one["parameters"] for one in trials if one["number"] == number), {})
         parameters = fixed or propose(definition, number, trials)
         asked = self.client.post(f"{place}/trials/{number}/ask", json={"attempt": self.attempt, "parameters": parameters})
         found: dict[str, Any] = asked["parameters"]
