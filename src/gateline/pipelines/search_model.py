@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from gateline.tracking.model import number
+from gateline.kernel.canonical import number
 
 
 class TrialState(StrEnum):

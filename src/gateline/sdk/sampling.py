@@ -47,7 +47,6 @@ def warm_up() -> None:
         optuna = require_optuna()
         optuna.samplers.TPESampler(seed=0)
         optuna.pruners.MedianPruner()
-        optuna.importance.PedAnovaImportanceEvaluator()
 
 
 def propose(definition: Mapping[str, Any], number: int, before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class Search(Step[..., float]):
         tried = [
             study.carry_out(self.function, {**bound, _TRIAL: {"number": number, "search": definition}}, _TRIAL) for number in range(trials)
         ]
-        return best_of(tried, definition)[0]
+        return _best(tried, definition)
 
     def _draw(
         self, graph: Graph, bound: dict[str, Any], definition: dict[str, Any], *, trials: int, max_parallel: int | None, failures: int,
@@ -204,13 +204,18 @@ def best_of(
     Raises:
         StepFailed: no trial was completed.
     """
-    number = best_number(trials, search["direction"])
+    best = _best(trials, search)
+    return best, {"best": best, "importances": importances(search, trials), "trials": trials, "search": search}
+
+
+def _best(trials: list[dict[str, Any]], definition: dict[str, Any]) -> dict[str, Any]:
+    """Return the best trial of a search; raises StepFailed when none was completed."""
+    number = best_number(trials, definition["direction"])
     if number is None:
         states = ", ".join(sorted({f"{one['state']}" for one in trials}))
         raise StepFailed(f"None of the {len(trials)} trials of the search was completed: {states}.", next_step="Look at their logs.")
     found = next(one for one in trials if one["number"] == number)
-    best = {"number": number, "value": found["value"], "parameters": found["parameters"]}
-    return best, {"best": best, "importances": importances(search, trials), "trials": trials, "search": search}
+    return {"number": number, "value": found["value"], "parameters": found["parameters"]}
 
 
 _BEST = (StepOutput(name="best", kind=ArtifactKind.JSON), StepOutput(name="study", kind=ArtifactKind.JSON))
