@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -21,7 +22,6 @@ from gateline.sdk.trials import LocalStudy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SPACE = {"rate": log_uniform(0.01, 0.3), "leaves": integers(8, 64, step=8), "layers": choices([8], [8, 8], None)}
 tried: list[dict[str, Any]] = []
@@ -333,3 +333,14 @@ def test_arguments_of_the_decorator_are_not_code_and_other_steps_do_not_depend_o
     assert options == plain
     assert body[0] != plain[0]
     assert body[1] == plain[1]
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "search.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    (tmp_path / "documented.py").write_text(example[1], encoding="utf-8")
+    (tmp_path / "gateline.toml").write_text('[project]\nname = "p"\n[pipelines]\ntrain = "documented:train"\n', encoding="utf-8")
+    found = Project.load(tmp_path).pipeline("train").run(trials=15)
+    assert found["parameters"].keys() == {"ridge", "degree", "loss"}
+    assert found["error"] < 0.2
