@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         WindowView,
         instant,
     )
-    from gateline.kernel.errors import GatelineError
+    from gateline.kernel.errors import GatelineError, Pruned
     from gateline.sdk.autolog import autolog
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateline.sdk.results import each
     from gateline.sdk.search import Search, choices, integers, log_uniform, median, search, tpe, uniform
     from gateline.sdk.tracking import tracked_run
-    from gateline.sdk.trials import Pruned, Trial
+    from gateline.sdk.trials import Trial
 
 __all__ = [
     "Aggregation",
@@ -111,7 +111,7 @@ _HOMES = {
         "WindowView",
         "instant",
     ),
-    "gateline.kernel.errors": ("GatelineError",),
+    "gateline.kernel.errors": ("GatelineError", "Pruned"),
     "gateline.sdk.autolog": ("autolog",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),
@@ -121,7 +121,7 @@ _HOMES = {
     "gateline.sdk.results": ("each",),
     "gateline.sdk.search": ("Search", "choices", "integers", "log_uniform", "median", "search", "tpe", "uniform"),
     "gateline.sdk.tracking": ("tracked_run",),
-    "gateline.sdk.trials": ("Pruned", "Trial"),
+    "gateline.sdk.trials": ("Trial",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

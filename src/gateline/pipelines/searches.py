@@ -160,7 +160,7 @@ def fail_trial(tx: Transaction, step: StepRunRow, node: PlanNode, objects: Objec
     What failed before the trial was asked for, such as a missing package, would fail every trial, and ends the search.
     """
     row = tx.session.get(TrialRow, (step.run_id, step.node, step.index))
-    if row is None or node.search is None:
+    if row is None or row.attempt < step.attempts or node.search is None:
         return False
     row.state, row.failure = TrialState.FAILED, step.failure[:_FAILURE_CHARACTERS_MAX]
     row.ended_at, row.pending = tx.now, 1
@@ -186,8 +186,8 @@ def _trial(item: StepRunRow, row: TrialRow | None, last: Mapping[tuple[str, str,
     state, newest = shown_state(TrialState(row.state), StepState(item.state)), last.get((row.run_id, row.node, row.number))
     return Trial(
         number=item.index, state=state, parameters=row.parameters, value=row.value, last_step=newest.step if newest else None,
-        failure=row.failure, attempt=row.attempt, asked_at=row.asked_at, ended_at=row.ended_at, reused_from=item.reused_from,
-        mlflow_run_id="" if row.mlflow_run_id == trials.MAKING else row.mlflow_run_id,
+        failure=row.failure or item.failure, attempt=row.attempt, asked_at=row.asked_at, ended_at=row.ended_at,
+        reused_from=item.reused_from, mlflow_run_id="" if row.mlflow_run_id == trials.MAKING else row.mlflow_run_id,
     )  # fmt: skip
 
 

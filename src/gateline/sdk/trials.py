@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateline.kernel.errors import InvalidInput, StepFailed
+from gateline.kernel.errors import InvalidInput, Pruned, StepFailed
 from gateline.kernel.limits import TRIAL_VALUES_MAX
 from gateline.pipelines import Comparison, TrialState
 from gateline.sdk.sampling import is_hopeless, propose
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 _SEND_SECONDS = 1.0
 _SENT_AT_ONCE = 1_000
 _STEP_MAX = 2**31 - 1
-
-
-class Pruned(Exception):
-    """Raise it from an objective whose trial is not worth going on: that is an outcome of the trial, not a failure."""
 
 
 class Study(Protocol):
@@ -144,20 +141,17 @@ def try_out(objective: Callable[..., Any], arguments: Mapping[str, Any], name: s
     found: dict[str, Any] = {"number": number, "parameters": trial.parameters}
     try:
         value = objective(**{**arguments, name: trial})
-    except Exception as error:
-        if not _is_pruned(error):
-            raise
+    except _pruning():
         trial.flush()
         return {**found, "state": TrialState.PRUNED.value, "value": trial.last_value}
     trial.flush()
     return {**found, "state": TrialState.COMPLETE.value, "value": _objective_value(value, number, trial.parameters)}
 
 
-def _is_pruned(error: Exception) -> bool:
-    """Return whether an exception says that a trial is pruned; that of Optuna is known by name, so that it need not be loaded."""
-    return isinstance(error, Pruned) or any(
-        kind.__name__ == "TrialPruned" and kind.__module__.partition(".")[0] == "optuna" for kind in type(error).__mro__
-    )
+def _pruning() -> tuple[type[Exception], ...]:
+    """Return the exceptions that say that a trial is pruned: ours, and Optuna's where it is loaded."""
+    optuna = sys.modules.get("optuna")
+    return (Pruned,) if optuna is None else (Pruned, optuna.TrialPruned)
 
 
 def _objective_value(value: Any, number: int, parameters: Mapping[str, Any]) -> float:
@@ -248,7 +242,7 @@ class LocalStudy:
         number = arguments[name]["number"]
         try:
             found = try_out(objective, arguments, name, self)
-        except Exception as error:
+        except Exception as error:  # the boundary to the user's code
             failed = sum(1 for one in self._trials.values() if one["state"] == TrialState.FAILED)
             if number not in self._trials or failed >= self.failures_max:
                 raise

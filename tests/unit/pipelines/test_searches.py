@@ -160,6 +160,17 @@ def test_what_fails_before_it_was_asked_for_is_not_tolerated(hand: Hand) -> None
     assert hand.run(run_id).state is RunState.FAILED
 
 
+def test_an_attempt_that_never_asked_is_not_tolerated_though_an_earlier_one_did(hand: Hand, pipelines: Pipelines) -> None:
+    run_id, work = hand.start(search_plan(3, failures=3, retries=1))
+    pipelines.searches.ask(WORKER, held(claimed(work)), FIRST)
+    hand.fail(claimed(work))
+    hand.fail(claimed(hand.desk.claim(WORKER, runner())), detail="The code changed.", retry=False)
+    study = pipelines.searches.study(run_id, "tune")
+    assert hand.run(run_id).state is RunState.FAILED
+    assert states(study) == ["failed", "cancelled", "cancelled"]
+    assert "The code changed" in study.trials[0].failure
+
+
 def test_a_longer_search_reuses_what_a_shorter_one_tried(hand: Hand, pipelines: Pipelines) -> None:
     first, work = hand.start(search_plan(2))
     for value in (0.3, 0.1):
