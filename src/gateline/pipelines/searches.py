@@ -80,7 +80,7 @@ class Searches:
         with self._ledger.transaction(actor.name) as tx:
             _require_held(tx.session, held)
             space = definition_of(self._node(tx.session, held.run_id, held.node))["space"]
-            row = tx.session.get(TrialRow, (held.run_id, held.node, held.index))
+            row = _locked_trial(tx.session, held)
             if row is None:
                 mistakes = parameter_mistakes(space, parameters)
                 if mistakes:
@@ -106,7 +106,7 @@ class Searches:
         """
         with self._ledger.records.write() as session:
             _require_held(session, held)
-            row = session.get(TrialRow, (held.run_id, held.node, held.index))
+            row = _locked_trial(session, held)
             if row is None:
                 raise Conflict(f"Trial {held.index} of search '{held.node}' has no parameters yet.", next_step="Ask for them first.")
             now = self._ledger.clock.now()
@@ -189,6 +189,11 @@ def _trial(item: StepRunRow, row: TrialRow | None, last: Mapping[tuple[str, str,
         failure=row.failure or item.failure, attempt=row.attempt, asked_at=row.asked_at, ended_at=row.ended_at,
         reused_from=item.reused_from, mlflow_run_id="" if row.mlflow_run_id == trials.MAKING else row.mlflow_run_id,
     )  # fmt: skip
+
+
+def _locked_trial(session: Session, held: Held) -> TrialRow | None:
+    """Return a trial's row, locked before its values are, as all do that write both."""
+    return session.get(TrialRow, (held.run_id, held.node, held.index), with_for_update=True)
 
 
 def _require_held(session: Session, held: Held) -> None:
