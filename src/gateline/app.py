@@ -217,7 +217,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         Step("predictions", serving.ingest, always=True),
         Step("monitoring", monitoring.reconcile),
         *_of_pipelines(pipelines),
-        Step("trials", trials.reconcile, always=True),
+        Step("trials", trials.reconcile),
         Step("rollouts", rollouts.reconcile),
         routes,
         Step("feature parity", parity.reconcile),
