@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         WindowView,
         instant,
     )
-    from gateline.kernel.errors import GatelineError
+    from gateline.kernel.errors import GatelineError, Pruned
     from gateline.sdk.autolog import autolog
     from gateline.sdk.client import Client
     from gateline.sdk.execution import context
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from gateline.sdk.pipeline import Pipeline, Step, pipeline, step
     from gateline.sdk.references import Dataset, Metrics, Model
     from gateline.sdk.results import each
+    from gateline.sdk.search import Search, choices, integers, log_uniform, median, search, tpe, uniform
     from gateline.sdk.tracking import tracked_run
+    from gateline.sdk.trials import Trial
 
 __all__ = [
     "Aggregation",
@@ -64,18 +66,28 @@ __all__ = [
     "OnDemandView",
     "OrdinalEncode",
     "Pipeline",
+    "Pruned",
     "QuantileClip",
+    "Search",
     "Standardise",
     "Step",
+    "Trial",
     "WindowView",
     "autolog",
+    "choices",
     "context",
     "each",
     "instant",
+    "integers",
     "load_ipython_extension",
+    "log_uniform",
+    "median",
     "pipeline",
+    "search",
     "step",
+    "tpe",
     "tracked_run",
+    "uniform",
     "unload_ipython_extension",
 ]
 
@@ -99,7 +111,7 @@ _HOMES = {
         "WindowView",
         "instant",
     ),
-    "gateline.kernel.errors": ("GatelineError",),
+    "gateline.kernel.errors": ("GatelineError", "Pruned"),
     "gateline.sdk.autolog": ("autolog",),
     "gateline.sdk.client": ("Client",),
     "gateline.sdk.execution": ("context",),
@@ -107,7 +119,9 @@ _HOMES = {
     "gateline.sdk.pipeline": ("Pipeline", "Step", "pipeline", "step"),
     "gateline.sdk.references": ("Dataset", "Metrics", "Model"),
     "gateline.sdk.results": ("each",),
+    "gateline.sdk.search": ("Search", "choices", "integers", "log_uniform", "median", "search", "tpe", "uniform"),
     "gateline.sdk.tracking": ("tracked_run",),
+    "gateline.sdk.trials": ("Trial",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

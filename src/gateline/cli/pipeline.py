@@ -13,6 +13,7 @@ from gateline.cli.applying import apply
 from gateline.cli.following import Teller, follow, follow_output, story
 from gateline.cli.output import ExitCode, client, emit, progress, table
 from gateline.cli.starting import approvals, approve, arguments, backfill, limits, reject, schedule, trigger
+from gateline.cli.trials import trials
 from gateline.kernel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def attempts(ctx: click.Context, run_id: str) -> None:
     emit(ctx, found, table(rows, ("node", "index", "attempt", "runner", "outcome", "cpu_seconds", "memory", "job", "detail")))
 
 
-for _verb in (apply, schedule, trigger, limits, backfill, approvals, approve, reject):
+for _verb in (apply, trials, schedule, trigger, limits, backfill, approvals, approve, reject):
     group.add_command(_verb)
 
 for _name, _verb in (("show", show), ("cancel", cancel), ("logs", logs), ("list", list_runs), ("retry", retry)):

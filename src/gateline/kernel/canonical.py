@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput
@@ -40,6 +41,15 @@ def digest(domain: str, value: Any) -> str:
     False
     """
     return hashlib.sha256(b"gateline:" + domain.encode() + b"\x00" + canonical_bytes(value)).hexdigest()
+
+
+def number(value: float) -> float | str:
+    """Return a finite number as it is, and any other as text that `float` reads back.
+
+    >>> number(0.5), number(float("nan")), number(float("-inf"))
+    (0.5, 'nan', '-inf')
+    """
+    return value if math.isfinite(value) else str(value)
 
 
 def sha256_bytes(content: bytes) -> str:

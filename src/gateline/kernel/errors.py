@@ -135,6 +135,17 @@ class StepFailed(GatelineError):
     code = "step_failed"
 
 
+class Pruned(StepFailed):
+    """Raised by the objective of a search: the trial is not worth going on, which is an outcome of it. Elsewhere it fails its step."""
+
+    code = "pruned"
+
+    def __init__(
+        self, message: str = "The trial is not worth going on.", *, next_step: str = "", facts: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, next_step=next_step, facts=facts)
+
+
 class Unavailable(GatelineError):
     """A part is still starting, or is down."""
 

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gateline.pipelines.keys import key_argument, step_key
-from gateline.pipelines.model import Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
+from gateline.pipelines.model import RUN_FINISHED, Artifact, Outcome, PipelineRun, Retraining, RunState, StepAttempt, StepRun, StepState
 from gateline.pipelines.plan import (
     ArtifactKind,
     Plan,
@@ -23,6 +23,9 @@ from gateline.pipelines.plan import (
 )  # fmt: skip
 from gateline.pipelines.plan_rules import option_mistakes, plan_from_dict, plan_mistakes
 from gateline.pipelines.schedule_model import CatchUp, Limits, Schedule, Trigger, TriggerSource
+from gateline.pipelines.search_model import TRIED, Comparison, Study, Trial, TrialState
+from gateline.pipelines.search_rules import best_number
+from gateline.pipelines.search_space import check_definition
 from gateline.pipelines.tasks import Held, Report, Runner, StepClaim, Work
 from gateline.pipelines.values import plain_value
 
@@ -32,20 +35,24 @@ if TYPE_CHECKING:
     from gateline.pipelines.jobs import Jobs
     from gateline.pipelines.limits import PipelineLimits
     from gateline.pipelines.schedules import Schedules
+    from gateline.pipelines.search_showing import Showing
+    from gateline.pipelines.searches import Searches
     from gateline.pipelines.service import Pipelines
     from gateline.pipelines.triggers import ALERT_KINDS, DATASET_VERSION, Triggers
 
 __all__ = [
-    "ALERT_KINDS", "DATASET_VERSION", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp", "Held", "Jobs", "Limits",
-    "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report", "Retraining", "RunState", "Runner",
-    "Schedule", "Schedules", "StepAttempt", "StepClaim", "StepOptions", "StepOutput", "StepRun", "StepState", "Trigger",
-    "TriggerSource", "Triggers", "Work", "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value",
-    "plan_from_dict", "plan_mistakes", "references", "step_key",
+    "ALERT_KINDS", "DATASET_VERSION", "RUN_FINISHED", "TRIED", "Approvals", "Artifact", "ArtifactKind", "Backfills", "CatchUp",
+    "Comparison", "Held", "Jobs", "Limits", "Outcome", "PipelineLimits", "PipelineRun", "Pipelines", "Plan", "PlanNode", "Report",
+    "Retraining", "RunState", "Runner", "Schedule", "Schedules", "Searches", "Showing", "StepAttempt", "StepClaim", "StepOptions",
+    "StepOutput", "StepRun", "StepState", "Study", "Trial", "TrialState", "Trigger", "TriggerSource", "Triggers", "Work", "best_number",
+    "check_definition", "decision", "fill", "items_of", "key_argument", "option_mistakes", "plain_value", "plan_from_dict",
+    "plan_mistakes", "references", "step_key",
 ]  # fmt: skip
 
 _HOMES = {
-    "ALERT_KINDS": "triggers", "Approvals": "approvals", "Backfills": "backfills", "DATASET_VERSION": "triggers",
-    "Jobs": "jobs", "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Triggers": "triggers",
+    "ALERT_KINDS": "triggers", "Approvals": "approvals", "Backfills": "backfills", "DATASET_VERSION": "triggers", "Jobs": "jobs",
+    "PipelineLimits": "limits", "Pipelines": "service", "Schedules": "schedules", "Searches": "searches", "Showing": "search_showing",
+    "Triggers": "triggers",
 }  # fmt: skip
 
 

@@ -18,6 +18,9 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+RUN_FINISHED = "pipeline.run.finished"
+"""The event, and the ledger entry, of a run that is over."""
+
 OPEN_RUNS = (RunState.QUEUED, RunState.RUNNING)
 """The states that are kept of a run that is not over."""
 

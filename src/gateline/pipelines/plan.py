@@ -107,6 +107,8 @@ class PlanNode:
         max_parallel: How many calls of a mapped node may run at once; None for no limit of its own.
         when: The `node` whose JSON result, true or false, says whether this one runs or is skipped; None when it always runs.
         options: How it is carried out.
+        search: For a mapped node whose items are the trials of a search: the `argument` that holds the trial, made of its number and of the
+            definition that `search_space` describes, and `failures_max`, how many may fail. None for others.
         outputs: What it returns, one or several.
     """
 
@@ -118,6 +120,7 @@ class PlanNode:
     max_parallel: int | None = None
     when: Mapping[str, Any] | None = None
     options: StepOptions = field(default_factory=StepOptions)
+    search: Mapping[str, Any] | None = None
     outputs: tuple[StepOutput, ...] = (StepOutput(name="result", kind=None),)
 
     def needs(self) -> set[str]:
@@ -131,7 +134,7 @@ class PlanNode:
             "name": self.name, "step": self.step, "reference": self.reference, "arguments": dict(self.arguments),
             "options": self.options.as_dict(), "outputs": [one.as_dict() for one in self.outputs],
         }  # fmt: skip
-        optional = {"over": self.over, "max_parallel": self.max_parallel, "when": self.when}
+        optional = {"over": self.over, "max_parallel": self.max_parallel, "when": self.when, "search": self.search}
         return found | {name: value for name, value in optional.items() if value is not None}
 
 

@@ -10,11 +10,12 @@ from gateline.kernel.errors import GatelineError, InvalidInput
 from gateline.kernel.limits import MAP_ITEMS_MAX, PLAN_BYTES_MAX, PLAN_NODES_MAX, TEXT_LENGTH_MAX, VALUE_DEPTH_MAX
 from gateline.kernel.names import valid_name
 from gateline.pipelines.plan import PLAN_FORMAT, ArtifactKind, Plan, PlanNode, StepOptions, StepOutput, references
+from gateline.pipelines.search_rules import search_mistakes
 from gateline.pipelines.values import plain_value
 
 _PLAN_KEYS = {"format", "pipeline", "nodes", "output"}
 _NODE_KEYS = {"name", "step", "reference", "arguments", "options", "outputs"}
-_NODE_KEYS_OPTIONAL = {"over", "max_parallel", "when"}
+_NODE_KEYS_OPTIONAL = {"over", "max_parallel", "when", "search"}
 _REFERENCE_LENGTH_MAX = 500
 _MISTAKES_SHOWN = 20
 _WHOLE_MAX = 2**63 - 1
@@ -164,6 +165,8 @@ def _node_mistakes(node: Any, position: int) -> list[str]:
         found.append(f"max_parallel of {what} is no whole number from 1 to {MAP_ITEMS_MAX:,} of a mapped node")
     if node.get("when") is not None:
         found += _reference_mistakes(node["when"], f"when of {what}")
+    if node.get("search") is not None:
+        found += search_mistakes(node, what)
     return found + _option_mistakes(node["options"], what) + _output_mistakes(node["outputs"], what)
 
 

@@ -36,12 +36,14 @@ class Pipelines:
 
     Attributes:
         desk: Where runners get work and hand it in.
+        searches: The trials of searches.
     """
 
     def __init__(self, ledger: Ledger, objects: ObjectStore) -> None:
         self._ledger = ledger
         self._objects = objects
         self.desk = Desk(ledger, objects)
+        self.searches = self.desk.searches
 
     def request(
         self, actor: Principal, pipeline: str, parameters: Mapping[str, Any], *, reason: str = "", request_key: str = "",

@@ -10,7 +10,7 @@ from gateline.kernel.clock import SECOND
 from gateline.kernel.errors import IntegrityFailure, InvalidInput, NotFound, TooLarge
 from gateline.pipelines import store
 from gateline.pipelines.board import WHOLE, Board, Hit, Place
-from gateline.pipelines.model import RunState, StepState
+from gateline.pipelines.model import RUN_FINISHED, RunState, StepState
 from gateline.pipelines.plan import Plan
 from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import QUICK_SECONDS
@@ -233,8 +233,8 @@ def close_run(tx: Transaction, run: PipelineRunRow, state: RunState, result: dic
     run.state, run.ended_at, run.lease_until, run.awaited = state, tx.now, 0, ""
     run.result = result
     summary = {"pipeline": run.pipeline, "state": run.state, "result": run.result, "failure": run.failure}
-    tx.record("pipeline.run.finished", run.id, summary)
-    tx.publish("pipeline.run.finished", {"run_id": run.id, **summary})
+    tx.record(RUN_FINISHED, run.id, summary)
+    tx.publish(RUN_FINISHED, {"run_id": run.id, **summary})
 
 
 class _Cache:

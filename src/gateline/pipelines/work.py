@@ -17,6 +17,7 @@ from gateline.pipelines.limits import may_begin
 from gateline.pipelines.model import Outcome, RunState, StepRun, StepState
 from gateline.pipelines.plan_rules import plan_from_dict
 from gateline.pipelines.rules import LEASE_SECONDS, decide_next, is_due_for_renewal, is_held
+from gateline.pipelines.searches import Searches, end_trial, fail_trial
 from gateline.pipelines.settling import Settling, close_run
 from gateline.pipelines.store import AttemptRow, PipelineRunRow, PlanRow, StepRunRow
 from gateline.pipelines.tasks import FAR, Held, Report, Runner, StepClaim, Work, check_keys, check_outputs
@@ -48,6 +49,7 @@ class Desk:
         self._objects = objects
         self._since = ledger.clock.now()
         self.settling = Settling(objects)
+        self.searches = Searches(ledger, self.settling)
 
     def claim(self, actor: Principal, runner: Runner) -> Work:
         """Give the runner the next thing to do, under a lease of `LEASE_SECONDS`."""
@@ -304,17 +306,21 @@ class Desk:
             step.state, step.ended_at, step.failure = StepState.SUCCEEDED, tx.now, ""
             step.artifacts = [one.as_dict() for one in report.artifacts]
             facts |= {"key": step.key, "artifacts": [one.sha256 for one in report.artifacts]}
+            if self.settling.drawn(tx.session, run.id).nodes[step.node].search is not None:
+                end_trial(tx, step, self.settling.read(report.artifacts[0]) if report.artifacts else None)
             tx.record("pipeline.step.finished", f"{step.run_id}/{step.node}", facts)
             return
-        options = self.settling.drawn(tx.session, run.id).nodes[step.node].options
+        node = self.settling.drawn(tx.session, run.id).nodes[step.node]
         before = store.outcomes(tx.session, step.run_id, step.node, step.index, earlier_than=attempt.attempt)
         follows = decide_next(
-            report.outcome, before, options, detail=report.detail, cancelled=run.cancelled_at is not None, retry=report.retry
+            report.outcome, before, node.options, detail=report.detail, cancelled=run.cancelled_at is not None, retry=report.retry
         )
         step.state, step.failure = follows.state, follows.failure
         step.not_before = tx.now + round(follows.wait_seconds * SECOND) if follows.wait_seconds else 0
         step.ended_at = None if follows.state is StepState.READY else tx.now
-        facts |= {"outcome": report.outcome, "detail": report.detail, "then": follows.state}
+        if follows.state is StepState.FAILED:
+            fail_trial(tx, step, node, self._objects)
+        facts |= {"outcome": report.outcome, "detail": report.detail, "then": step.state}
         tx.record("pipeline.step.failed", f"{step.run_id}/{step.node}", facts)
 
     def _go_on(self, tx: Transaction, run: PipelineRunRow, step: StepRunRow) -> set[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.limits import PLAN_NODES_MAX, VALUE_DEPTH_MAX
 from gateline.pipelines import Plan, PlanNode, decision, fill, items_of, plain_value, plan_from_dict
 from gateline.sdk.results import Result
+
+if TYPE_CHECKING:
+    from gateline.sdk.trials import LocalStudy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +24,13 @@ class Node:
         plan: The call as the plan has it.
         function: The function of the step.
         local: Why another process cannot find the function; empty when it can.
+        study: Of a search, makes what carries its trials out in this process.
     """
 
     plan: PlanNode
     function: Callable[..., Any]
     local: str = ""
+    study: Callable[[], LocalStudy] | None = None
 
     @property
     def name(self) -> str:
@@ -164,12 +169,15 @@ def split_outputs(node: PlanNode, returned: Any) -> dict[str, Any]:
 
 def _call(node: Node, values: Mapping[str, Any]) -> Any:
     """Call a step, for each item when it is mapped; outputs by name, or a list of these."""
+    study = node.study() if node.study is not None else None
 
     def once(items: Mapping[str, Any]) -> dict[str, Any]:
         filled = {
             name: fill(argument, lambda of, output: _value({"node": of, "output": output}, values), items.__getitem__)
             for name, argument in node.plan.arguments.items()
         }
+        if study is not None and node.plan.search is not None:
+            return split_outputs(node.plan, study.carry_out(node.function, filled, node.plan.search["argument"]))
         return split_outputs(node.plan, node.function(**filled))
 
     if node.plan.over is None:

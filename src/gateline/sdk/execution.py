@@ -22,6 +22,7 @@ from gateline.sdk.artifacts import pack, pack_document, unpack
 from gateline.sdk.drawing import split_outputs
 from gateline.sdk.fingerprint import StepCode, code_digest, environment_digest, read_code
 from gateline.sdk.loading import file_state
+from gateline.sdk.trials import RecordedStudy, try_out
 
 if TYPE_CHECKING:
     from gateline.sdk.client import Client
@@ -179,8 +180,14 @@ class _Attempt:
         hints = _hints(function)
         arguments = {name: self._filled(argument, hints.get(name)) for name, argument in claim["arguments"].items()}
         _seed(node.options.seed)
-        returned = split_outputs(node, function(**arguments))
+        returned = split_outputs(node, self._tried(function, arguments, node) if node.search else function(**arguments))
         return [self._kept(returned[output.name], output, node.step) for output in node.outputs]
+
+    def _tried(self, function: Callable[..., Any], arguments: dict[str, Any], node: PlanNode) -> dict[str, Any]:
+        """Carry out a trial of a search."""
+        known = self._known
+        study = RecordedStudy(client=known.client, run_id=known.run_id, node=known.node, attempt=known.attempt)
+        return try_out(function, arguments, node.search["argument"] if node.search else "", study)
 
     def _filled(self, argument: Mapping[str, Any], wanted: Any) -> Any:
         """Return the value of an argument."""

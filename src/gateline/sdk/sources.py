@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateline.kernel.errors import InvalidInput
 
-_MARKS = {"step", "pipeline"}
+_MARKS = {"step", "pipeline", "search"}
 _DYNAMIC = {
     *("__import__", "import_module", "exec", "exec_module", "find_loader", "run_module", "run_path", "SourceFileLoader"),
     *("spec_from_file_location", "spec_from_loader", "walk_packages", "iter_modules", "resolve_name"),
@@ -45,8 +45,8 @@ class Statement:
     """A top-level statement of a module.
 
     Attributes:
-        step: Name of the function when it is a step or pipeline; else empty.
-        form: Its syntax tree as text, without comments, blanks, docstrings and the arguments of `@step` and `@pipeline`.
+        step: Name of the function when it is a step, search or pipeline; else empty.
+        form: Its syntax tree as text, without comments, blanks, docstrings and the arguments of `@step`, `@search` and `@pipeline`.
         documented: The same with docstrings.
         uses: Every name, attribute and text that could be a name in it.
         renames: What `from m import a as b` calls otherwise: b to a.
@@ -118,7 +118,7 @@ def _statement(node: ast.stmt, marks: set[str], *, is_docstring: bool) -> Statem
 
 
 def _marks_of(body: list[ast.stmt]) -> set[str]:
-    """Return what Gateline's `step` and `pipeline` are called in a module, such as `step`, `gateline.step` or `task`."""
+    """Return what Gateline's `step`, `search` and `pipeline` are called in a module, such as `step`, `gateline.step` or `task`."""
     found: set[str] = set()
     for node in (one for statement in body for one in ast.walk(statement)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").partition(".")[0] == "gateline":

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateline.kernel.canonical import number
 from gateline.kernel.errors import InvalidInput
 from gateline.kernel.run_names import (
     COMMIT_TAG,
@@ -16,7 +17,6 @@ from gateline.kernel.run_names import (
     HEARTBEAT_TAG,
     LAST_WRITE_TAG,
 )
-from gateline.tracking.model import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from gateline.kernel.canonical import digest
+from gateline.kernel.canonical import digest, number
 from gateline.kernel.run_names import COMMIT_TAG, ENVIRONMENT_FILE
 
 FINISHED = "FINISHED"
@@ -176,15 +175,6 @@ def snapshot_from(document: Mapping[str, Any], *, recorded: str, frozen_at: int,
     )
     facts["artifacts"] = _files_from(facts["artifacts"])
     return RunSnapshot(**facts, digest=recorded, frozen_at=frozen_at, frozen_by=frozen_by)
-
-
-def number(value: float) -> float | str:
-    """Return a finite number as it is, and any other as text that `float` reads back.
-
-    >>> number(0.5), number(float("nan")), number(float("-inf"))
-    (0.5, 'nan', '-inf')
-    """
-    return value if math.isfinite(value) else str(value)
 
 
 def _files(files: Mapping[str, ArtifactFile]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateline.tracking.model import number
+from gateline.kernel.canonical import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,6 +16,7 @@ from gateline.adapters.mlflow.projection import Projection
 from gateline.adapters.mlflow.registrations import Registrations
 from gateline.adapters.mlflow.run_source import MlflowRuns
 from gateline.adapters.mlflow.seal import RunSeal
+from gateline.adapters.mlflow.trials import ShownTrials
 from gateline.kernel.clock import SystemClock
 from gateline.kernel.errors import Unavailable
 from gateline.tracking import frozen_runs
@@ -54,6 +55,7 @@ class EmbeddedMlflow:
     Attributes:
         asgi: The ASGI app to mount at /mlflow. It answers 503 with Retry-After until MLflow is ready.
         run_source: Runs as `gateline.tracking.Tracking` reads them.
+        trials: Where the trials of searches are shown.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class EmbeddedMlflow:
         self.asgi = Gate(lambda: self._loaded, self._sentence, self._guard, authenticate, decide)
         self.run_source = MlflowRuns(self.loaded, self._seal, settings.mlflow_path / "artifacts")
         self._projection = Projection(self.loaded)
+        self.trials = ShownTrials(lambda: self._loaded)
 
     @property
     def state(self) -> State:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gateline.adapters.mlflow.guard import Acting, acting_as
 from gateline.adapters.mlflow.seal import owner_of
 from gateline.adapters.mlflow.search import mlflow_error, search_runs
-from gateline.kernel.canonical import digest, sha256_file
+from gateline.kernel.canonical import digest, number, sha256_file
 from gateline.kernel.errors import NotFound
 from gateline.kernel.run_names import DATASET_SHA256_TAG, DATASET_VERSION_TAG
 from gateline.tracking import (
@@ -25,7 +25,6 @@ from gateline.tracking import (
     RunPage,
     sample,
 )
-from gateline.tracking.model import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -32,6 +32,7 @@ from gateline.sdk.fingerprint import environment_digest
 from gateline.sdk.loading import file_state
 from gateline.sdk.project import Project
 from gateline.sdk.running.processes import MESSAGE_BYTES_MAX, children, send
+from gateline.sdk.sampling import warm_up
 
 STEP_PATIENCE_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -201,6 +202,8 @@ def _load(project: Project) -> str:
         for name in project.settings.get("pipelines", {}):
             project.pipeline(name)
         environment_digest()
+        if "gateline.sdk.search" in sys.modules:
+            warm_up()
     except Exception as error:  # the boundary to the user's code
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
