@@ -95,7 +95,7 @@ def shows(said: str, line: str, known: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_each_command_of_the_tutorial_does_what_the_page_says(terminal: Terminal) -> None:
     for kind, block in _BLOCK.findall(PAGE):
         if kind == "toml":
