@@ -40,6 +40,7 @@ from gateline.lineage import Lineage
 from gateline.monitoring import Monitoring, Parity
 from gateline.pipelines import ALERT_KINDS, DATASET_VERSION, Approvals, Backfills, PipelineLimits, Pipelines, Schedules, Triggers
 from gateline.registry import Registry
+from gateline.reproduction import Evidence, Reproductions
 from gateline.rollout import PROMOTED, Rollouts
 from gateline.serving import Fleet, Serving, probe_latency, score_matrix
 from gateline.tracking import Tracking
@@ -98,6 +99,7 @@ class App:
     pipeline_limits: PipelineLimits
     backfills: Backfills
     approvals: Approvals
+    reproductions: Reproductions
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
     table_reconcilers: Reconcilers
@@ -196,6 +198,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     )  # fmt: skip
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = _pipelines(ledger, objects, access, datasets)
+    evidence = Evidence(objects, tracking=tracking, pipelines=pipelines.pipelines, datasets=datasets, feature_sets=feature_sets)
+    reproductions = Reproductions(ledger, objects, registry=registry, pipelines=pipelines.pipelines, gates=gates, evidence=evidence)
     outbox = Outbox(records, clock, _starting(pipelines.triggers) | {PROMOTED: _shown(settings, mlflow, registry)})
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     routes = Step("routes", serving.reconcile)
@@ -218,7 +222,7 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         retention=retention, reconstructions=reconstructions, checkpoints=checkpoints, sources=sources, contracts=contracts, spool=spool,
         event_intake=EventIntake(online=features.online_features, spool=spool, access=access), **features._asdict(),
         tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts,
-        monitoring=monitoring, parity=parity, **pipelines._asdict(), mlflow=mlflow,
+        monitoring=monitoring, parity=parity, **pipelines._asdict(), reproductions=reproductions, mlflow=mlflow,
         reconcilers=Reconcilers(leading(name="reconcilers"), settings.reconcile_interval_seconds, steps, records.changes),
         table_reconcilers=_table_reconcilers(leading(name="tables"), settings, spool, checkpoints, records.changes),
     )  # fmt: skip
