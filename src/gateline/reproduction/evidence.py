@@ -161,11 +161,12 @@ class Evidence:
         codes = {f"step {name}": str(one) for name, one in again.drawn["codes"].items()}
         recorded = {f"step {name}": str(first.drawn["codes"].get(name, "")) for name in again.drawn["codes"]}
         found = compare_digests(Stage.CODE, recorded, codes)
-        expected, now = ({"packages and interpreter": str(one.drawn["environment"])} for one in (first, again))
-        found += compare_digests(Stage.ENVIRONMENT, expected, now)
         if first.environment and again.environment:
             facts = (environment_facts(first.environment), environment_facts(again.environment))
             found += compare_values(Stage.ENVIRONMENT, *facts, what="facts of the environment")
+        else:
+            expected, now = ({"packages and interpreter": str(one.drawn["environment"])} for one in (first, again))
+            found += compare_digests(Stage.ENVIRONMENT, expected, now)
         found += compare_values(Stage.PARAMETERS, first.run.parameters, again.run.parameters, what="parameters of the pipeline")
         if first.tracked is not None and again.tracked is not None:
             found += compare_values(Stage.PARAMETERS, first.tracked.params, again.tracked.params, what="parameters of the run")

@@ -2,7 +2,7 @@
 
 | file | what does not count |
 | --- | --- |
-| `MLmodel` | lines with run id, model id, creation time, artifact path, size, and versions of libraries |
+| `MLmodel` | ids of run and model, time, path, size, versions of libraries; the order of `skops_trusted_types`, which comes from a set |
 | `requirements.txt`, `conda.yaml`, `python_env.yaml`, `registered_model_meta` | the file: the environment is compared on its own |
 | a LightGBM text model | the block `parameters:`: how it was trained, such as threads; the trees follow from it and do count |
 | a zip (`.skops`, `.npz`, PyTorch) | times and order of its files; in a skops schema the addresses of objects, which also name files |
@@ -25,6 +25,7 @@ DESCRIPTIVE = frozenset({"requirements.txt", "conda.yaml", "python_env.yaml", "r
 _MLMODEL_LINE = re.compile(
     rb"^\s*(run_id|model_uuid|model_id|utc_time_created|artifact_path|model_size_bytes|python_version|\w+_version):.*\n?", re.MULTILINE
 )
+_TRUSTED_TYPES = re.compile(rb"^( *)skops_trusted_types:\n((?:\1- .*\n)+)", re.MULTILINE)
 _LIGHTGBM_PARAMETERS = re.compile(rb"\nparameters:.*?\nend of parameters\n", re.DOTALL)
 _OBJECT_ID = re.compile(rb'"__id__": ?(\d+)')
 _ZIP_BYTES_MAX = 1 << 30
@@ -47,12 +48,16 @@ def normalised(files: Mapping[str, bytes | str]) -> tuple[str, dict[str, str]]:
 def normal_bytes(path: str, content: bytes) -> bytes:
     """Return the bytes of a file that count."""
     if path.rpartition("/")[2] == "MLmodel":
-        return _MLMODEL_LINE.sub(b"", content)
+        return _TRUSTED_TYPES.sub(_sorted_items, _MLMODEL_LINE.sub(b"", content))
     if content.startswith(b"tree\n"):
         return _LIGHTGBM_PARAMETERS.sub(b"\n", content, count=1)
     if content.startswith(b"PK\x03\x04"):
         return _normal_zip(content)
     return content
+
+
+def _sorted_items(found: re.Match[bytes]) -> bytes:
+    return found[1] + b"skops_trusted_types:\n" + b"".join(sorted(found[2].splitlines(keepends=True)))
 
 
 def _normal_zip(content: bytes) -> bytes:

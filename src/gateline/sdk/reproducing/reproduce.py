@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateline.kernel.errors import ConfigurationError, GatelineError, StepFailed, StorageFull
+from gateline.kernel.errors import GatelineError, StepFailed
 from gateline.kernel.names import split_version_id
 from gateline.sdk.execution import CACHE_FOLDER
 from gateline.sdk.mlflow_client import wait_until_ready
@@ -52,6 +52,7 @@ def reproduce(
         NotFound: there is no such version.
         Conflict: nothing records how it was made.
         Unavailable: the server, or its MLflow, does not answer.
+        ConfigurationError: an environment has to be made, and there is no uv.
     """
     name, number = split_version_id(version)
     path = f"/models/{name}/versions/{number}"
@@ -69,19 +70,22 @@ def reproduce(
         stage = "environment"
         python, rebuilt["environment"] = rebuild_environment(recipe, environment, cache)
         tell(rebuilt["environment"])
-    except (StepFailed, ConfigurationError, StorageFull) as error:
-        shutil.rmtree(aside, ignore_errors=True)
+    except StepFailed as error:
+        _remove(aside)
         failure = {"stage": stage, "name": stage, "detail": str(error)}
         return _graded(client, path, {"failure": failure, "rebuilt": rebuilt})
+    except BaseException:
+        _remove(aside)
+        raise
     try:
-        variables, processors, rebuilt["settings"] = rebuild_variables(recipe)
+        variables, processors, rebuilt["settings"] = rebuild_variables(recipe, python)
         tell(rebuilt["settings"])
         run_id = _retrain(client, recipe, folder, python, variables, processors, tell)
     finally:
         if not keep:
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
     tell("The server compares.")
-    return _graded(client, path, {"pipeline_run": run_id, "rebuilt": rebuilt})
+    return _graded(client, path, {"pipeline_run": run_id, "rebuilt": rebuilt} if _was_drawn(client, run_id) else _undrawn(rebuilt))
 
 
 def _retrain(
@@ -109,6 +113,20 @@ def _retrain(
     while not client.get(f"/pipeline-runs/{run_id}")["over"] and time.monotonic() < deadline:
         time.sleep(0.2)
     return run_id
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _was_drawn(client: Client, run_id: str) -> bool:
+    """Return whether a run has a plan, or says why it has none."""
+    return bool(client.get(f"/pipeline-runs/{run_id}/plan") or client.get(f"/pipeline-runs/{run_id}")["failure"])
+
+
+def _undrawn(rebuilt: Mapping[str, str]) -> dict[str, Any]:
+    detail = "The process that retrains ended before it had drawn the pipeline; what it wrote says why."
+    return {"failure": {"stage": "environment", "name": "interpreter", "detail": detail}, "rebuilt": rebuilt}
 
 
 def _graded(client: Client, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

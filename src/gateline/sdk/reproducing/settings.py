@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import StepFailed
+from gateline.sdk.environment import installed_packages
 from gateline.sdk.fingerprint import environment_digest
 from gateline.sdk.isolation import Requirements, environment_python
-from gateline.sdk.machine import BIT_VARIABLES, THREAD_VARIABLES
+from gateline.sdk.machine import BIT_VARIABLES, THREAD_VARIABLES, describe_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,15 +50,17 @@ def rebuild_environment(recipe: Mapping[str, Any], choice: EnvironmentChoice, ca
     told = f"A fresh environment of {len(lines):,} recorded packages and the Gateline that is here"
     if foreign:
         told += f"; without {', '.join(foreign[:10])}, which came from no index"
+    if (before := packages.get("gateline")) != (now := installed_packages().get("gateline")):
+        told += f" ({now} in place of {before})"
     if platform.python_version() != recorded.get("python"):
         told += f"; Python {platform.python_version()} in place of {recorded.get('python')}"
     return python, f"{told}."
 
 
-def rebuild_variables(recipe: Mapping[str, Any]) -> tuple[dict[str, str], int, str]:
+def rebuild_variables(recipe: Mapping[str, Any], python: Path) -> tuple[dict[str, str], int, str]:
     """Return the variables to retrain with, how many processors to use, and what of that could not be had, in words."""
     threads = recipe["environment"].get("threads") or {}
-    ours = {*THREAD_VARIABLES, *BIT_VARIABLES, "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    ours = {*THREAD_VARIABLES, *BIT_VARIABLES} | (set() if python == Path(sys.executable) else {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
     kept = {name: value for name, value in os.environ.items() if name not in ours}  # noqa: TID251 - a child inherits what its user has set
     kept |= {name: str(threads[name]) for name in (*THREAD_VARIABLES, *BIT_VARIABLES) if name in threads}
     told = []
@@ -74,7 +77,8 @@ def rebuild_variables(recipe: Mapping[str, Any]) -> tuple[dict[str, str], int, s
 
 
 def _kernel(environment: Mapping[str, Any]) -> str:
-    """Return the kernel of OpenBLAS that was used, when it is one that can be asked for by name on this machine's architecture."""
-    same = (environment.get("hardware") or {}).get("machine") == platform.machine()
+    """Return the kernel of OpenBLAS that was used, when this is another processor, of the same architecture, that can be asked for it."""
+    hardware = environment.get("hardware") or {}
+    same = hardware.get("machine") == platform.machine() and hardware.get("flags") != describe_cpu().get("flags")
     found = {str(one.get("architecture", "")) for one in environment.get("libraries") or [] if one.get("internal_api") == "openblas"}
     return next(iter(found)) if same and len(found) == 1 and found <= _KERNELS else ""
