@@ -88,8 +88,13 @@ class Evidence:
             )
         training = self.training(self._pipelines.get(pipeline_run), tracked)
         diff = self._tracking.content(tracked.run_id, _DIFF_FILE) or b""
+        nodes = {one.name: one.node for one in training.run.steps}
+        form = next(
+            (nodes[name] for name, kind, sha256 in _returned(training.run) if kind == "json" and self._is_form(sha256, version)), step
+        )
+        steps = tuple(dict.fromkeys((step, form)))
         return Recipe(
-            model_version=version.id, run_id=tracked.run_id, pipeline_run=pipeline_run, step=step, pipeline=training.run.pipeline,
+            model_version=version.id, run_id=tracked.run_id, pipeline_run=pipeline_run, steps=steps, pipeline=training.run.pipeline,
             project=training.run.project, parameters=training.run.parameters, environment_digest=str(training.drawn["environment"]),
             environment=training.environment, code_diff=base64.b64encode(diff).decode(),
         )  # fmt: skip
@@ -228,10 +233,14 @@ class Evidence:
         """Return the manifest of the served form made again: what the step returned that had returned the version's; or nothing."""
         returned = {name: sha256 for name, kind, sha256 in _returned(again.run, set(again.drawn["codes"])) if kind == "json"}
         for name, kind, sha256 in _returned(first.run, set(again.drawn["codes"])):
-            if kind == "json" and self._document(sha256) == dict(version.files) and name in returned:
+            if kind == "json" and name in returned and self._is_form(sha256, version):
                 form = self._document(returned[name])
                 return form if isinstance(form, dict) else {}
         return {}
+
+    def _is_form(self, sha256: str, version: ModelVersion) -> bool:
+        """Return whether an artifact is the manifest of a version's served form."""
+        return self._document(sha256) == dict(version.files)
 
     def _document(self, sha256: str) -> Any:
         try:
@@ -251,12 +260,12 @@ def _metrics(run: RunFacts) -> dict[str, str]:
     return {name: repr(value) for name, value in run.metrics.items() if not name.startswith(_USED)}
 
 
-def _returned(run: PipelineRun, nodes: set[str]) -> list[tuple[str, str, str]]:
-    """Return name of step and output, kind and digest of all that these nodes returned, in the order of the plan."""
+def _returned(run: PipelineRun, nodes: set[str] | None = None) -> list[tuple[str, str, str]]:
+    """Return name of step and output, kind and digest of all that these nodes, or all, returned, in the order of the plan."""
     return [
         (step.name if one.name == "result" else f"{step.name}.{one.name}", one.kind, one.sha256)
         for step in run.steps
-        if step.node in nodes and step.index >= 0
+        if (nodes is None or step.node in nodes) and step.index >= 0
         for one in step.artifacts
     ]
 

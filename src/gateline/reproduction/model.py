@@ -138,7 +138,8 @@ class Recipe:
         model_version: Its id.
         run_id: The tracked run that it was registered from.
         pipeline_run: The pipeline run whose step logged that run.
-        step: That step; it and those before it are repeated, what comes after (gates, registration) is not.
+        steps: That step, and the one that returned the version's served form; they and those before them are repeated, what comes after
+            (gates, registration) is not.
         pipeline: Name of the pipeline.
         project: Name of the project.
         parameters: Of the pipeline run.
@@ -150,7 +151,7 @@ class Recipe:
     model_version: str
     run_id: str
     pipeline_run: str
-    step: str
+    steps: tuple[str, ...]
     pipeline: str
     project: str
     parameters: Mapping[str, Any]
@@ -160,7 +161,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
-        return asdict(self)
+        return {**asdict(self), "steps": list(self.steps)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

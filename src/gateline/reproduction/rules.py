@@ -55,6 +55,12 @@ def grade(
     return Grade.R0, f"{told[0].upper()}{told[1:]}; the log loss {loss.found:.6g} is not inside that of the recorded model, {where}."
 
 
+def caveat(first: Difference | None) -> str:
+    """Return a sentence when what the training rested on was not as recorded, though a grade was reached; else nothing."""
+    rests_on = {Stage.DATA, Stage.FEATURES, Stage.CODE, Stage.ENVIRONMENT, Stage.PARAMETERS}
+    return f" Yet not all was as recorded: {first.stage}, {first.name}." if first is not None and first.stage in rests_on else ""
+
+
 def first_difference(compared: Sequence[Difference]) -> Difference | None:
     """Return where two trainings first went apart: the first that is not equal, in the order of the stages."""
     order = list(Stage)
@@ -98,8 +104,9 @@ def environment_facts(document: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in _mapping(document.get("distributions")).items():
         if "files_sha256" in value and name != "gateline":
             found[f"files.{name}"] = value["files_sha256"]
-    for place, library in enumerate(document.get("libraries") or []):
-        found[f"libraries.{library.get('internal_api', place)}.{place}"] = library
+    blas = [one for one in document.get("libraries") or [] if one.get("user_api") == "blas"]  # which others are loaded is chance
+    for name in ("architecture", "num_threads"):
+        found[f"blas.{name}"] = sorted({str(one[name]) for one in blas if name in one})
     return found
 
 
@@ -114,16 +121,16 @@ def bound_run_ids(text: str, old: Sequence[str], new: Sequence[str]) -> str:
     return text
 
 
-def needed_for(plan: Mapping[str, Any], node: str) -> dict[str, Any]:
-    """Return the plan cut to a node and all it needs, to be carried out without reusing anything and without asking anybody.
+def needed_for(plan: Mapping[str, Any], wanted_nodes: Sequence[str]) -> dict[str, Any]:
+    """Return the plan cut to some nodes and all they need, to be carried out without reusing anything and without asking anybody.
 
     Raises:
-        KeyError: the plan has no such node.
+        KeyError: the plan lacks one of them.
     """
     from gateline.pipelines import plan_from_dict
 
     nodes = {one.name: one for one in plan_from_dict(dict(plan)).nodes}
-    wanted, pending = set[str](), [node]
+    wanted, pending = set[str](), list(wanted_nodes)
     while pending:
         name = pending.pop()
         if name not in wanted:

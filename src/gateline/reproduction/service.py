@@ -10,7 +10,7 @@ from gateline.gates import Policy, parse_policy
 from gateline.kernel.canonical import digest
 from gateline.kernel.errors import Conflict, GatelineError, InvalidInput, NotFound
 from gateline.kernel.ids import new_id
-from gateline.pipelines import RunState
+from gateline.pipelines import RunState, StepState
 from gateline.reproduction import probing, rules, store
 from gateline.reproduction.evidence import Evidence, Training
 from gateline.reproduction.model import Difference, Failure, LossInterval, Predictions, Recipe, Reproduction, Stage
@@ -97,7 +97,7 @@ class Reproductions:
     def _compare(self, actor: str, version: ModelVersion, recipe: Recipe, run: PipelineRun, rebuilt: Mapping[str, str]) -> Reproduction:
         recorded = self._evidence.tracked(version.run_id)
         first = self._evidence.training(self._pipelines.get(recipe.pipeline_run), recorded)
-        tracked = self._evidence.logged_by(actor, run, recipe.step, recorded.experiment) if run.state is RunState.SUCCEEDED else None
+        tracked = self._evidence.logged_by(actor, run, recipe.steps[0], recorded.experiment) if run.state is RunState.SUCCEEDED else None
         try:
             again = self._evidence.training(run, tracked)
         except Conflict as error:
@@ -153,6 +153,7 @@ class Reproductions:
         """Grade and record."""
         grade, sentence = rules.grade(model_equal=model_equal, predictions=predictions, loss=loss, failure=failure)
         listed = tuple(compared or ())
+        sentence += "" if failure else rules.caveat(rules.first_difference(listed))
         facts: dict[str, Any] = {
             "model_version": version.id, "grade": grade, "sentence": sentence, "first_difference": rules.first_difference(listed),
             "compared": listed, "predictions": predictions, "loss": loss, "failure": failure, "pipeline_run": pipeline_run,
@@ -220,11 +221,12 @@ def _why_incomplete(run: PipelineRun, recipe: Recipe, compared: list[Difference]
     damaged = next((one for one in compared if one.stage is Stage.DATA and not one.equal), None)
     if damaged is not None:
         return Failure(stage=Stage.DATA, name=damaged.name, detail=damaged.found or "it is not there")
-    failed = next((step for step in run.steps if step.failure and step.index >= 0), None)
-    if failed is not None:
-        return Failure(stage=Stage.ARTIFACT, name=f"step {failed.name}", detail=failed.failure)
-    detail = run.failure or f"pipeline run {run.id} is {run.state}, and its step '{recipe.step}' logged no finished run"
-    return Failure(stage=Stage.ARTIFACT, name=f"step {recipe.step}", detail=detail)
+    begun = [step for step in run.steps if step.attempts and step.index >= 0 and step.state is not StepState.SUCCEEDED]
+    if begun:
+        detail = begun[0].failure or f"it is {begun[0].state}: the process that retrained ended"
+        return Failure(stage=Stage.ARTIFACT, name=f"step {begun[0].name}", detail=detail)
+    detail = run.failure or f"pipeline run {run.id} is {run.state}, and its step '{recipe.steps[0]}' logged no finished run"
+    return Failure(stage=Stage.ARTIFACT, name=f"step {recipe.steps[0]}", detail=detail)
 
 
 def _told(predictions: Predictions | None) -> list[Difference]:

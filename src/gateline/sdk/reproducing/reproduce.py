@@ -96,9 +96,10 @@ def _retrain(
     name = f"reproduction-{secrets.token_hex(8)}"  # no runner has a project of this name, so that none but ours takes the run
     body = {"parameters": recipe["parameters"], "reason": f"Makes {recipe['model_version']} again.", "project": name, "request_key": name}
     run_id = str(client.post(f"/pipelines/{recipe['pipeline']}/runs", json=body)["id"])
-    tell(f"Pipeline run {run_id} retrains up to step '{recipe['step']}'.")
+    tell(f"Pipeline run {run_id} retrains up to {' and '.join(recipe['steps'])}.")
     url = client.address()
-    words = [str(python), "-m", "gateline.sdk.reproducing.retrain", str(folder), url, run_id, name, recipe["step"], str(processors)]
+    words = [str(python), "-m", "gateline.sdk.reproducing.retrain", str(folder), url, run_id, name, str(processors)]
+    words += recipe["steps"]
     given = {**variables, "GATELINE_URL": url, "GATELINE_TOKEN": client.token}
     try:
         done = subprocess.run(words, cwd=folder, env=given, stdin=subprocess.DEVNULL, check=False)

@@ -1,6 +1,6 @@
 """The process that retrains: it draws the pipeline anew, and carries out what the model's run was made from, reusing nothing.
 
-    python -m gateline.sdk.reproducing.retrain FOLDER URL RUN_ID NAME STEP PROCESSORS     (by `gateline reproduce`)
+    python -m gateline.sdk.reproducing.retrain FOLDER URL RUN_ID NAME PROCESSORS STEP…     (by `gateline reproduce`)
 
 NAME stands for the project and for the runner: nobody else has it.
 
@@ -24,34 +24,34 @@ from gateline.sdk.project import Project
 from gateline.sdk.running.inline import run_inline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _PATIENCE_SECONDS = 60.0
 
 
 def main(arguments: list[str]) -> int:
     """Carry out one run."""
-    folder, url, run_id, name, step, processors = arguments
+    folder, url, run_id, name, processors, *steps = arguments
     usable = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, usable[: int(processors)])
     project = Project.load(Path(folder))
     with Client(url=url, patience_seconds=_PATIENCE_SECONDS) as client:
         run_inline(
             client, project, run_id, name=name, tell=_tell, asked_as=replace(project, name=name),
-            drawer=partial(draw_needed, step=step),
+            drawer=partial(draw_needed, steps=steps),
         )  # fmt: skip
     return 0
 
 
-def draw_needed(project: Project, run: Mapping[str, Any], *, step: str) -> dict[str, Any]:
-    """Return the plan of a run, cut to a step and what it needs, with nothing reused; or the `failure`."""
+def draw_needed(project: Project, run: Mapping[str, Any], *, steps: Sequence[str]) -> dict[str, Any]:
+    """Return the plan of a run, cut to some steps and what they need, with nothing reused; or the `failure`."""
     drawn = draw(project, run)
     if "failure" in drawn:
         return drawn
     try:
-        plan = needed_for(drawn["plan"], step)
-    except KeyError:
-        return {"failure": f"Pipeline '{run['pipeline']}' has no step '{step}' any more."}
+        plan = needed_for(drawn["plan"], steps)
+    except KeyError as error:
+        return {"failure": f"Pipeline '{run['pipeline']}' has no step {error} any more."}
     except GatelineError as error:
         return {"failure": str(error)}
     return {**drawn, "plan": plan, "codes": {node["name"]: drawn["codes"][node["name"]] for node in plan["nodes"]}}
