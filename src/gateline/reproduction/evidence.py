@@ -240,7 +240,7 @@ class Evidence:
 
     def _is_form(self, sha256: str, version: ModelVersion) -> bool:
         """Return whether an artifact is the manifest of a version's served form."""
-        return self._document(sha256) == dict(version.files)
+        return bool(self._document(sha256) == dict(version.files))
 
     def _document(self, sha256: str) -> Any:
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateline import step
 from gateline.kernel.errors import ConfigurationError, InvalidInput, StepFailed
 from gateline.sdk import isolation
 from gateline.sdk.client import Client
@@ -210,12 +211,12 @@ def test_a_file_that_cannot_be_used_is_refused_when_the_run_is_drawn(env, told, 
     assert told in draw(project, {"pipeline": "train", "parameters": {}})["failure"]
 
 
-@pytest.mark.parametrize("options", ["env=['-r x']", "env=[]", "env=['idna'], executor='inline'", "env=['a\\nb']"])
-def test_an_environment_is_requirements_of_a_process(options, tmp_path):
-    from gateline import step
-
+@pytest.mark.parametrize(
+    "options", [{"env": ["-r x"]}, {"env": []}, {"env": ["idna"], "executor": "inline"}, {"env": ["a\nb"]}, {"env": ["#"]}]
+)
+def test_an_environment_is_requirements_of_a_process(options):
     with pytest.raises(InvalidInput, match="env"):
-        eval(f"step({options})(function)", {"step": step, "function": _step})
+        step(**options)(_step)
 
 
 def _step() -> int:

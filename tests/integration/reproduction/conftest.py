@@ -13,7 +13,6 @@ from gateline.sdk.running import run_inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SETTINGS = '[project]\nname = "small"\n[pipelines]\ntrees = "flows:trees"\nlinear = "flows:linear"\n'
 FLOWS = '''
@@ -44,7 +43,8 @@ def prepare() -> str:
     values = rng.normal(size=(rows, 4))
     y = values @ [1.0, -0.5, 0.3, 0.0] + rng.normal(size=rows)
     start = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
-    frame = pl.DataFrame({"id": [f"i{one:05d}" for one in range(rows)], "at": [start + datetime.timedelta(minutes=20 * one) for one in range(rows)],
+    frame = pl.DataFrame({"id": [f"i{one:05d}" for one in range(rows)],
+                          "at": [start + datetime.timedelta(minutes=20 * one) for one in range(rows)],
                           **{name: values[:, place] for place, name in enumerate(COLUMNS)}, "y": y})
     file = context().folder / "items.csv"
     frame.with_columns(pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv(file)

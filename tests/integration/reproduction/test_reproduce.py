@@ -11,7 +11,6 @@ import pytest
 from gateline.cli import main
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.sdk.reproducing import EnvironmentChoice, reproduce, settings
-from gateline.sdk.reproducing import reproduce as function
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +55,7 @@ def test_a_lightgbm_model_is_made_again_bit_for_bit(world, capsys):
     assert [one["id"] for one in shown["reproductions"]] == [found["id"]]
     assert {**before, "reproductions": None} == {**shown, "reproductions": None}
     assert world.client.get(f"/reproductions/{found['id']}") == found
-    (entry,) = [one for one in world.client.get("/ledger", params={"kind": "model.version.reproduced"})["entries"]][-1:]
+    entry = world.client.get("/ledger", params={"kind": "model.version.reproduced"})["entries"][-1]
     assert entry["payload"]["grade"] == "R3"
     assert entry["payload"]["digest"] == found["digest"]
     repeated = world.client.post("/models/trees/versions/1/reproductions", json={"pipeline_run": found["pipeline_run"]})
@@ -84,13 +83,14 @@ def test_another_sample_of_the_same_rows_is_graded_r1(world):
     assert (found["first_difference"]["stage"], found["first_difference"]["name"]) == ("artifact", "fit")
 
 
-def test_code_that_changed_is_the_first_difference_and_a_worse_model_is_r0(world, capsys):
+def test_code_that_changed_is_the_first_difference_and_a_worse_model_is_r0(world, capsys, monkeypatch):
     version = world.train("trees", differ="nothing")
     flows = world.project.folder / "flows.py"
     text = flows.read_text()
     try:
         flows.write_text(text.replace("CHANCE.uniform(0.3, 0.5)", "0.9").replace('if differ == "labels":', 'if differ == "nothing":'))
-        command = ["--home", str(world.client.home), "--json", "reproduce", version, "--project", str(world.project.folder)]
+        monkeypatch.setenv("GATELINE_TOKEN", world.client.token)
+        command = ["--url", world.client.address(), "--json", "reproduce", version, "--project", str(world.project.folder)]
         status = main([*command, "--environment", "present"])
     finally:
         flows.write_text(text)
@@ -127,7 +127,7 @@ def test_linear_algebra_with_other_threads_differs_in_the_last_bits_and_the_reco
         variables, processors, told = real(*given)
         return {**variables, "OPENBLAS_NUM_THREADS": "2", "OPENBLAS_CORETYPE": "Haswell"}, processors, told
 
-    monkeypatch.setattr("gateline.sdk.reproducing.reproduce.rebuild_variables", two_threads)
+    monkeypatch.setattr("gateline.sdk.reproducing.making.rebuild_variables", two_threads)
     other = again(world, version)
     names = [name for stage, name in different(other) if stage == "environment"]
     assert "threads.OPENBLAS_CORETYPE" in names
@@ -176,4 +176,3 @@ def test_what_was_not_made_by_a_pipeline_and_what_does_not_exist_is_refused(worl
     with pytest.raises(InvalidInput, match="one of the two"):
         world.client.post(path, json={})
     world.client.post(f"/pipeline-runs/{reused}/cancel")
-    assert callable(function)
