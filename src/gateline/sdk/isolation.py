@@ -19,6 +19,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module  # noqa: TID251 - the package is an extra
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,10 +123,8 @@ def find_uv() -> str:
     """
     found = shutil.which("uv")
     if found is None and importlib.util.find_spec("uv") is not None:
-        from uv import find_uv_bin  # type: ignore[import-not-found,unused-ignore]  # an extra
-
         try:
-            found = str(find_uv_bin())
+            found = str(import_module("uv").find_uv_bin())
         except FileNotFoundError:
             found = None
     if found is None:
