@@ -15,7 +15,7 @@ from gateline.sdk.reproducing import EnvironmentChoice, reproduce, settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(540), pytest.mark.filterwarnings("ignore")]
 
 
 def again(world: Any, version: str, **options: Any) -> dict[str, Any]:
