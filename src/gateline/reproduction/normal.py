@@ -67,7 +67,7 @@ def _normal_zip(content: bytes) -> bytes:
             if sum(one.file_size for one in archive.infolist()) > _ZIP_BYTES_MAX:
                 return content
             files = {one.filename: archive.read(one) for one in archive.infolist() if not one.is_dir()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+    except (zipfile.BadZipFile, RuntimeError, EOFError):
         return content
     numbers: dict[bytes, bytes] = {}
     if "schema.json" in files:

@@ -13,6 +13,7 @@ import platform
 import sys
 import sysconfig
 from functools import lru_cache
+from importlib import import_module  # noqa: TID251 - threadpoolctl comes with libraries that we do not need
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,10 +126,9 @@ def describe_libraries() -> list[dict[str, Any]]:
     """
     numpy = sys.modules.get("numpy")
     if importlib.util.find_spec("threadpoolctl") is not None:
-        import threadpoolctl  # type: ignore[import-untyped]
-
+        loaded = import_module("threadpoolctl").threadpool_info()
         kept = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
-        told = [{key: one[key] for key in kept if one.get(key) is not None} for one in threadpoolctl.threadpool_info()]
+        told = [{key: one[key] for key in kept if one.get(key) is not None} for one in loaded]
         return sorted(told, key=lambda one: json.dumps(one, sort_keys=True))
     if numpy is None:
         return []
