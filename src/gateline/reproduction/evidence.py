@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.errors import Conflict, GatelineError, NotFound
 from gateline.kernel.names import split_version_id
+from gateline.kernel.run_names import ENVIRONMENT_FILE, PIPELINE_RUN_TAG, PIPELINE_STEP_TAG
 from gateline.reproduction.model import Difference, Recipe, Stage
 from gateline.reproduction.normal import normalised
 from gateline.reproduction.rules import bound_run_ids, compare_digests, compare_values, environment_facts
-from gateline.tracking import ENVIRONMENT_FILE, RunQuery
+from gateline.tracking import RunQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from gateline.registry import ModelVersion
     from gateline.tracking import LoggedModel, RunFacts, RunSnapshot, Tracking
 
-PIPELINE_RUN_TAG = "pipeline.run"
-PIPELINE_STEP_TAG = "pipeline.step"
 _DIFF_FILE = "code.diff"
 _JSON_BYTES_MAX = 4 << 20
 _USED = "resources."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.errors import InvalidInput, NotFound
-from gateline.kernel.run_names import (
+from gateline.kernel.run_names import (, PIPELINE_RUN_TAG, PIPELINE_STEP_TAG
     COMMIT_TAG,
     ENVIRONMENT_FILE,
     ENVIRONMENT_TAG,
@@ -112,7 +112,7 @@ def step_tags() -> dict[str, str]:
     """Return which step of which pipeline run this process carries out, as tags; empty outside of recorded runs."""
     running = sys.modules.get("gateline.sdk.execution")  # steps are carried out by it
     step = None if running is None else running.running_step()
-    return {} if step is None else {"pipeline.run": step.run_id, "pipeline.step": step.node, "pipeline.index": str(step.index)}
+    return {} if step is None else {PIPELINE_RUN_TAG: step.run_id, PIPELINE_STEP_TAG: step.node, "pipeline.index": str(step.index)}
 
 
 def log_resources(client: Any, run_id: str, meter: ResourceMeter, price: Price | None) -> None:
