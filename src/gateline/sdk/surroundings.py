@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import canonical_bytes, sha256_bytes
 from gateline.kernel.errors import InvalidInput, NotFound
-from gateline.kernel.run_names import (, PIPELINE_RUN_TAG, PIPELINE_STEP_TAG
+from gateline.kernel.run_names import (
     COMMIT_TAG,
     ENVIRONMENT_FILE,
     ENVIRONMENT_TAG,
@@ -19,6 +19,8 @@ from gateline.kernel.run_names import (, PIPELINE_RUN_TAG, PIPELINE_STEP_TAG
     FEATURE_SET_TAG,
     FIT_DIGEST_TAG,
     FIT_TAG,
+    PIPELINE_RUN_TAG,
+    PIPELINE_STEP_TAG,
 )
 from gateline.sdk.environment import describe_environment, uncommitted_changes
 from gateline.sdk.mlflow_client import field_of
