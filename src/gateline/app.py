@@ -52,6 +52,7 @@ from gateline.pipelines import (
     Triggers,
 )
 from gateline.registry import Registry
+from gateline.reproduction import Evidence, Reproductions
 from gateline.rollout import PROMOTED, Rollouts
 from gateline.serving import Fleet, Serving, probe_latency, score_matrix
 from gateline.tracking import Tracking
@@ -111,6 +112,7 @@ class App:
     backfills: Backfills
     approvals: Approvals
     jobs: Jobs
+    reproductions: Reproductions
     mlflow: EmbeddedMlflow
     reconcilers: Reconcilers
     table_reconcilers: Reconcilers
@@ -184,15 +186,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     ledger = Ledger(records, clock, SigningKey.load_or_create(settings.keys_path))
     access = Access(ledger, settings.home)
     lineage = Lineage(records)
-    objects = ObjectStore(settings.objects_path)
-    tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
-    datasets = Datasets(ledger, objects, lineage, tables)
-    retention = Retention(ledger, datasets, objects, tables, lineage)
-    spool = Spool(ledger, datasets, objects, tables)
-    sources = Sources(datasets, objects, settings.connections, clock=clock, variable=variable)
-    reconstructions = Reconstructions(ledger, datasets, objects, tables, sources)
-    checkpoints = _table_checkpoints(settings, ledger, tables)
-    contracts = Contracts(ledger, access, datasets)
+    data = _data(settings, ledger, access, lineage)
+    objects, datasets, contracts = data.objects, data.datasets, data.contracts
     features = _features(ledger, lineage, datasets, contracts, _online_store(settings))
     feature_sets, feature_fits = features.feature_sets, features.feature_fits
     mlflow = EmbeddedMlflow(settings, ledger, access.authenticate, lambda who, needed: access.admits(who, needed).allowed, clock)
@@ -211,6 +206,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     rollouts = Rollouts(ledger, access, registry, serving, _Observed(serving, monitoring))
     pipelines = _pipelines(ledger, objects, access, datasets)
     trials = Showing(records, mlflow.trials)
+    evidence = Evidence(objects, tracking=tracking, pipelines=pipelines.pipelines, datasets=datasets, feature_sets=feature_sets)
+    reproductions = Reproductions(ledger, objects, registry=registry, pipelines=pipelines.pipelines, gates=gates, evidence=evidence)
     outbox = Outbox(records, clock, _starting(pipelines.triggers) | _shown(settings, mlflow, registry, trials))
     leading = partial(Lease, records, clock, owner=f"{socket.gethostname()}:{os.getpid()}")
     routes = Step("routes", serving.reconcile)
@@ -230,13 +227,44 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
         Step("checkpoint", WhenDue(clock, round(settings.checkpoint_interval_seconds * SECOND), ledger.checkpoint)),
     )
     return App(
-        settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, objects=objects, datasets=datasets,
-        retention=retention, reconstructions=reconstructions, checkpoints=checkpoints, sources=sources, contracts=contracts, spool=spool,
-        event_intake=EventIntake(online=features.online_features, spool=spool, access=access), **features._asdict(),
+        settings=settings, records=records, ledger=ledger, access=access, lineage=lineage, **data._asdict(), **features._asdict(),
+        event_intake=EventIntake(online=features.online_features, spool=data.spool, access=access),
         tracking=tracking, gates=gates, registry=registry, serving=serving, fleet=Fleet(settings), rollouts=rollouts,
-        monitoring=monitoring, parity=parity, **pipelines._asdict(), mlflow=mlflow,
+        monitoring=monitoring, parity=parity, **pipelines._asdict(), reproductions=reproductions, mlflow=mlflow,
         reconcilers=Reconcilers(leading(name="reconcilers"), settings.reconcile_interval_seconds, steps, records.changes),
-        table_reconcilers=_table_reconcilers(leading(name="tables"), settings, spool, checkpoints, records.changes),
+        table_reconcilers=_table_reconcilers(leading(name="tables"), settings, data, records.changes),
+    )  # fmt: skip
+
+
+class _Data(NamedTuple):
+    """The services of data, under the names that the App gives them."""
+
+    objects: ObjectStore
+    datasets: Datasets
+    retention: Retention
+    spool: Spool
+    sources: Sources
+    reconstructions: Reconstructions
+    checkpoints: Checkpoints
+    contracts: Contracts
+
+
+def _data(settings: Settings, ledger: Ledger, access: Access, lineage: Lineage) -> _Data:
+    """Wire the services of data over one object store and one place of tables."""
+    objects = ObjectStore(settings.objects_path)
+    tables = Tables(settings.tables_location, cache=settings.tables_cache_path, storage_options=settings.tables_options)
+    datasets = Datasets(ledger, objects, lineage, tables)
+    sources = Sources(datasets, objects, settings.connections, clock=ledger.clock, variable=variable)
+    return _Data(
+        objects=objects, datasets=datasets, sources=sources,
+        retention=Retention(ledger, datasets, objects, tables, lineage),
+        spool=Spool(ledger, datasets, objects, tables),
+        reconstructions=Reconstructions(ledger, datasets, objects, tables, sources),
+        checkpoints=Checkpoints(
+            ledger, tables, commits=settings.tables_checkpoint_commits, interval_seconds=settings.tables_checkpoint_seconds,
+            log_days=settings.tables_log_days,
+        ),
+        contracts=Contracts(ledger, access, datasets),
     )  # fmt: skip
 
 
@@ -276,17 +304,9 @@ def _opened_records(settings: Settings) -> Records:
     return records
 
 
-def _table_checkpoints(settings: Settings, ledger: Ledger, tables: Tables) -> Checkpoints:
-    """Return what keeps the logs of the Delta tables short, as often as the settings say."""
-    return Checkpoints(
-        ledger, tables, commits=settings.tables_checkpoint_commits, interval_seconds=settings.tables_checkpoint_seconds,
-        log_days=settings.tables_log_days,
-    )  # fmt: skip
-
-
-def _table_reconcilers(lease: Lease, settings: Settings, spool: Spool, checkpoints: Checkpoints, changes: Changes) -> Reconcilers:
+def _table_reconcilers(lease: Lease, settings: Settings, data: _Data, changes: Changes) -> Reconcilers:
     """Return what works on the Delta tables: a thread apart, so that an object store that hangs holds up no rollout and no alert."""
-    steps = (Step("rows", spool.reconcile), Step("table checkpoints", checkpoints.reconcile))
+    steps = (Step("rows", data.spool.reconcile), Step("table checkpoints", data.checkpoints.reconcile))
     return Reconcilers(lease, settings.reconcile_interval_seconds, steps, changes)
 
 

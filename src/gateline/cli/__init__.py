@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "notebook": ("notebook:group", "Check saved notebooks, and keep them with their runs."),
     "pipeline": ("pipeline:group", "Runs of pipelines."),
     "principal": ("access:principal_group", "People and services that may use Gateline."),
+    "reproduce": ("reproduce:reproduce", "Make a model version again, and grade how alike it is."),
     "rollout": ("rollout:group", "Releases, canaries, probation and rollback."),
     "run": ("pipeline:run", "Run a pipeline of the project here, recorded; follow and stop runs."),
     "runner": ("pipeline:runner", "Execute queued runs of the project until stopped."),

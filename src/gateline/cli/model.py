@@ -71,6 +71,24 @@ def show_history(ctx: click.Context, name: str) -> None:
     emit(ctx, found, lambda: table(rows, ["time", "version", "what", "state", "environment", "actor", "reason"]))
 
 
+@group.command("reproductions")
+@click.argument("version")
+@click.pass_context
+def list_reproductions(ctx: click.Context, version: str) -> None:
+    """Say what came of making a version again: each grade, why, and what differs."""
+    from gateline.cli.reproduce import reproduction_text
+    from gateline.kernel.names import split_version_id
+
+    name, number = split_version_id(version)
+    found = client(ctx).get(f"/models/{name}/versions/{number}/reproductions")
+    none = f"Nobody has made {version} again. Do so with: gateline reproduce {version}"
+    emit(
+        ctx,
+        found,
+        lambda: "\n\n".join(f"{_time(one['created_at'])} by {one['created_by']}\n{reproduction_text(one)}" for one in found) or none,
+    )
+
+
 def _text(version: dict[str, Any]) -> str:
     """Return a version as lines of name and value."""
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in version["metrics"].items())
@@ -89,6 +107,7 @@ def _text(version: dict[str, Any]) -> str:
         "training rows": version["training_frame"],
         "trained on": f"{_time(version['trained_from'])} to {_time(version['trained_until'])}",
         "metrics": metrics,
+        "made again": "; ".join(f"{one['grade']} {_time(one['created_at'])} ({one['id']})" for one in version["reproductions"]) or "never",
     }
     text = "\n".join(f"{name + ':':<15}{value}" for name, value in lines.items())
     return "\n".join([text, *(_signature(one) for one in version["approvals"])])

@@ -15,3 +15,5 @@ FIT_DIGEST_TAG = "feature_fit.digest"
 VERSION_TAG = "gateline.model_version"  # of a version in MLflow's registry: which version of ours it is
 LAST_WRITE_TAG = "gateline.last_write"
 HEARTBEAT_TAG = "gateline.heartbeat"
+PIPELINE_RUN_TAG = "pipeline.run"
+PIPELINE_STEP_TAG = "pipeline.step"

@@ -53,7 +53,7 @@ class StepOptions:
         memory_bytes: Above which resident memory an attempt is stopped; None for no limit.
         cpus: Number of processors it is counted with.
         executor: `process` (a child process), `inline` (the runner's own process) or the address of a Ray cluster, `ray://…`.
-        env: Lock file of the environment it runs in; None for the runner's own.
+        env: Lock file, or list of requirements, of the environment it runs in; None for the runner's own.
         seed: Seed of the generators of Python and numpy; None to leave them alone.
         approval: What a person is asked before it runs, or the role that is asked; None when nobody is.
         approval_timeout_seconds: After how long without an answer it counts as rejected; None for never.
@@ -66,7 +66,7 @@ class StepOptions:
     memory_bytes: int | None = None
     cpus: float = 1
     executor: str = "process"
-    env: str | None = None
+    env: str | Sequence[str] | None = None
     seed: int | None = None
     approval: str | None = None
     approval_timeout_seconds: float | None = None

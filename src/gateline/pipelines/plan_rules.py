@@ -67,6 +67,8 @@ def option_mistakes(options: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the options of a step, one part of a sentence each; missing ones have their defaults."""
     known = StepOptions().as_dict()
     found = [f"there is no option {name!r:.80}" for name in options if name not in known]
+    if options.get("env") is not None and options.get("executor", "process") != "process":
+        found.append("env is given, but only steps in processes of their own (executor='process') can have an environment")
     return found + [
         f"{name} is {options[name]!r:.80}, not {wanted}"
         for name, (holds, wanted) in _OPTIONS.items()
@@ -93,6 +95,16 @@ def _is_text(value: Any, most: int) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= most
 
 
+def _are_requirements(value: Any) -> bool:
+    """Return whether a value is a list of lines as in requirements.txt, none of them an option."""
+    return (
+        isinstance(value, list | tuple)
+        and 1 <= len(value) <= _REQUIREMENTS_MAX
+        and all(_is_text(one, 500) and "\n" not in one and not one.lstrip().startswith(("-", "#")) for one in value)
+    )
+
+
+_REQUIREMENTS_MAX = 200
 _YEAR_SECONDS = 366 * 86_400
 _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cache": (lambda value: isinstance(value, bool), "true or false"),
@@ -102,7 +114,7 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "memory_bytes": (lambda value: value is None or _is_whole(value, least=1 << 20), "at least 1 MiB"),
     "cpus": (lambda value: _is_number(value, above_zero=True, most=10_000), "a number above 0 and up to 10,000"),
     "executor": (executor_is_known, "'process', 'inline' or 'ray://…'"),
-    "env": (lambda value: value is None or _is_text(value, 500), "the path of a lock file"),
+    "env": (lambda value: value is None or _is_text(value, 500) or _are_requirements(value), "the path of a lock file, or requirements"),
     "seed": (lambda value: value is None or _is_whole(value, most=2**32 - 1), "a whole number from 0 to 4294967295"),
     "approval": (lambda value: value is None or _is_text(value, TEXT_LENGTH_MAX), "a question for the person who approves"),
     "approval_timeout_seconds": (

@@ -106,6 +106,12 @@ class Pipelines:
             row = session.get(PlanRow, run_id)
             return {} if row is None else row.plan
 
+    def drawn(self, run_id: str) -> dict[str, Any]:
+        """Return `plan`, `codes` by node and `environment` of a run, as its runner handed them in; empty before that."""
+        with self._ledger.records.read() as session:
+            row = session.get(PlanRow, run_id)
+            return {} if row is None else {"plan": row.plan, "codes": row.codes, "environment": row.environment}
+
     def preview(self, plan: dict[str, Any], codes: dict[str, str], environment: str) -> dict[str, str]:
         """Say for each node of a plan what a run would do now: `reuse`, `run`, `skip`, `fail`, or `unknown` before earlier ones ran."""
         sound = plan_from_dict(plan)

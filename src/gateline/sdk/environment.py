@@ -13,12 +13,12 @@ from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import digest, sha256_file
+from gateline.sdk.machine import describe_cpu, describe_distributions, describe_libraries, describe_python, describe_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_FILES = ("gateline.lock", "uv.lock", "requirements.txt", "requirements.lock", "pylock.toml", "poetry.lock", "conda-lock.yml")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 _GIT_SECONDS_MAX = 10
 
 
@@ -40,22 +40,33 @@ def describe_environment(folder: Path, *, seed: int | None = None) -> dict[str, 
         "platform": platform.platform(),
         "packages": packages,
         "packages_sha256": digest("packages/1", packages),
+        "distributions": describe_distributions(),
+        "python_build": describe_python(),
         "locks": {name: sha256_file(folder / name) for name in LOCK_FILES if (folder / name).is_file()},
         "code": describe_code(folder),
         "seed": seed,
-        "hardware": {"machine": platform.machine(), "cpu": _cpu_name(), "cpus": os.cpu_count(), "memory_bytes": _memory_bytes()},
-        "threads": _threads(),
+        "hardware": {
+            "machine": platform.machine(),
+            "cpu": platform.processor(),
+            **describe_cpu(),
+            "cpus": os.cpu_count(),
+            "memory_bytes": _memory_bytes(),
+        },
+        "threads": describe_threads(),
+        "libraries": describe_libraries(),
     }
 
 
 def describe_code(folder: Path) -> dict[str, Any]:
-    """Return commit, dirty and diff_sha256 of the git checkout that holds the folder; empty when there is none."""
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    if commit is None:
+    """Return commit, dirty and diff_sha256 of the git checkout that holds the folder, and the folder in it; empty when there is none."""
+    told = _git(folder, "rev-parse", "HEAD", "--show-prefix")
+    if told is None:
         return {}
+    commit, _, prefix = told.decode().partition("\n")
     changes = uncommitted_changes(folder)
     return {
-        "commit": commit.decode().strip(),
+        "commit": commit.strip(),
+        "folder": prefix.strip(),
         "dirty": bool(changes),
         "diff_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
     }
@@ -98,23 +109,8 @@ def _changed(folder: str) -> tuple[str, int]:
         return folder, 0
 
 
-@functools.cache
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - not a path of ours; pathlib adds nothing
-            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
-    except OSError:
-        return platform.processor()
-
-
 def _memory_bytes() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
         return None
-
-
-def _threads() -> dict[str, Any]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    declared = {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ}  # noqa: TID251 - recorded as they are
-    return {"usable": usable, **declared}

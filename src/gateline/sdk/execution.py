@@ -19,6 +19,7 @@ from gateline.kernel.canonical import sha256_bytes, sha256_file
 from gateline.kernel.errors import GatelineError, NotFound, StepFailed, Unavailable
 from gateline.kernel.files import storage_errors
 from gateline.pipelines import ArtifactKind, Outcome, PlanNode, StepOptions, StepOutput
+from gateline.sdk.apart import carry_out_apart, code_in
 from gateline.sdk.artifacts import pack, pack_document, unpack
 from gateline.sdk.drawing import split_outputs
 from gateline.sdk.fingerprint import StepCode, code_digest, environment_digest, read_code
@@ -99,6 +100,11 @@ _codes: dict[Callable[..., Any], tuple[StepCode, dict[Path, list[int]]]] = {}
 _current: ContextVar[Context | None] = ContextVar("gateline_run", default=None)
 
 
+def running_step() -> Context | None:
+    """Return the context of the running step; None outside of recorded runs."""
+    return _current.get()
+
+
 def context() -> Context:
     """Return the context of the running step.
 
@@ -116,11 +122,8 @@ def draw(project: Project, run: Mapping[str, Any]) -> dict[str, Any]:
     try:
         graph = project.pipeline(run["pipeline"]).graph(**run["parameters"])
         plan = _placed(graph.plan(), project)
-        foreign = sorted({node.name for node in graph.nodes if node.plan.options.env is not None})
-        if foreign:
-            raise StepFailed(f"Steps {', '.join(foreign)} name an environment of their own (env=), which this runner cannot make.")
         digests = {function: code_digest(function, project.folder) for function in {node.function for node in graph.nodes}}
-        codes = {node.name: digests[node.function] for node in graph.nodes}
+        codes = {node.name: code_in(digests[node.function], node.plan.options, project) for node in graph.nodes}
         return {"plan": plan, "codes": codes, "environment": environment_digest()}
     except GatelineError as error:
         return {"failure": _plain(str(error))}
@@ -139,6 +142,10 @@ def _placed(plan: dict[str, Any], project: Project) -> dict[str, Any]:
 
 def carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ahead: bool = False) -> dict[str, Any]:
     """Execute a claimed step and return how it ended: `outcome`, `artifacts`, `detail`, `retry`. Raises Premature for a step ahead."""
+    if claim["node"]["options"].get("env") is not None and not claim.get("inside"):
+        if ahead:
+            raise Premature  # what it does there is not seen here
+        return carry_out_apart(client, project, claim, project.folder / CACHE_FOLDER)
     cache = project.folder / CACHE_FOLDER
     scratch = cache / "attempts" / secrets.token_hex(8)
     node = claim["node"]
@@ -151,7 +158,7 @@ def carry_out(client: Client, project: Project, claim: Mapping[str, Any], *, ahe
         with storage_errors(scratch):
             scratch.mkdir(parents=True)
         function: Callable[..., Any] = project.load_step(node["reference"])
-        if claim["code"] and _code_of(function, project.folder) != claim["code"]:
+        if claim["code"] and code_in(_code_of(function, project.folder), _node(node).options, project) != claim["code"]:
             return _changed(claim)
         return {"outcome": Outcome.SUCCEEDED, "artifacts": _Attempt(known, cache).execute(function, claim)}
     except Unavailable as error:

@@ -221,7 +221,7 @@ def step(
     memory: str | int | None = None,
     cpus: float = 1,
     executor: str = "process",
-    env: str | None = None,
+    env: str | list[str] | None = None,
     seed: int | None = None,
     approval: str | None = None,
     approval_timeout: str | float | None = None,
@@ -232,9 +232,10 @@ def step(function: Callable[P, R] | None = None, **options: Any) -> Step[P, R] |
     Args:
         function: The function.
         options: `cache` (False for side effects, which then happen in every run), `retries` and `retry_wait` ("10s"), `timeout` ("1h"),
-            `memory` ("2GiB"), `cpus`, `executor` ("process", "inline", "ray://…"), `env` (a lock file), `seed`, `approval` (what a
-            person is asked before it runs, or the role whose holders may answer) and `approval_timeout` ("2d"). None
-            of them changes the result, so none is part of its key, but `seed` and `env`.
+            `memory` ("2GiB"), `cpus`, `executor` ("process", "inline", "ray://…"), `env` (a lock file of the project, or a list of
+            requirements, for an environment of its own), `seed`, `approval` (what a person is asked before it runs, or the role whose
+            holders may answer) and `approval_timeout` ("2d"). None of them changes the result, so none is part of its key, but `seed`
+            and `env`.
 
     Raises:
         InvalidInput: an option is not allowed, or the function cannot be a step; the message says why.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from gateline.kernel.run_names import (
     FEATURE_SET_TAG,
     FIT_DIGEST_TAG,
     FIT_TAG,
+    PIPELINE_RUN_TAG,
+    PIPELINE_STEP_TAG,
 )
 from gateline.sdk.environment import describe_environment, uncommitted_changes
 from gateline.sdk.mlflow_client import field_of
@@ -105,6 +108,13 @@ class Surroundings:
         if feature_fit is not None:
             found |= {FIT_TAG: str(field_of(feature_fit, "id")), FIT_DIGEST_TAG: str(field_of(feature_fit, "digest"))}
         return found
+
+
+def step_tags() -> dict[str, str]:
+    """Return which step of which pipeline run this process carries out, as tags; empty outside of recorded runs."""
+    running = sys.modules.get("gateline.sdk.execution")  # steps are carried out by it
+    step = None if running is None else running.running_step()
+    return {} if step is None else {PIPELINE_RUN_TAG: step.run_id, PIPELINE_STEP_TAG: step.node, "pipeline.index": str(step.index)}
 
 
 def log_resources(client: Any, run_id: str, meter: ResourceMeter, price: Price | None) -> None:

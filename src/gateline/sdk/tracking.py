@@ -28,7 +28,7 @@ from gateline.sdk.resources import ResourceMeter
 from gateline.sdk.run_life import beating, ended_by_sigterm
 from gateline.sdk.run_records import log_end, log_start
 from gateline.sdk.saved_metrics import log_values, save_values
-from gateline.sdk.surroundings import Surroundings, log_files
+from gateline.sdk.surroundings import Surroundings, log_files, step_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -248,7 +248,7 @@ def tracked_run(
     with mlflow_at(address, client.token) as mlflow:
         around = Surroundings.of(folder, seed=seed, keep_diff=keep_diff, keep_notebook=keep_notebook)
         experiment_id = experiment_id_of(mlflow, experiment)
-        labels = {**around.tags(feature_set, feature_fit), **(tags or {})}
+        labels = {**around.tags(feature_set, feature_fit), **step_tags(), **(tags or {})}
         active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=labels)
         run = TrackedRun(mlflow, active.info.run_id, experiment_id, address, around.environment)
         status, raised, meter = "FAILED", None, ResourceMeter()

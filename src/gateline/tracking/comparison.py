@@ -28,6 +28,8 @@ _CODE_TAGS = ("code.dirty", "code.diff_sha256", "mlflow.source.name")
 _FEATURE_TAGS = (FEATURE_SET_TAG, FEATURE_SET_DIGEST_TAG, FIT_TAG, FIT_DIGEST_TAG)
 _LEFT_OUT_TAGS = frozenset({"mlflow.runName", COMMIT_TAG, HEARTBEAT_TAG, LAST_WRITE_TAG})  # the last two only say when
 _ENVIRONMENT_PREFIX = "environment."
+_OTHER_SECTIONS = {"packages", "packages_sha256", "distributions", "code"}
+"""What of an environment is told elsewhere, or says of a package more than its version does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def _sections(run: RunFacts, environment: Mapping[str, Any]) -> dict[str, dict[s
     tags = {key: value for key, value in run.tags.items() if not key.startswith((_ENVIRONMENT_PREFIX, "mlflow.log-model."))}
     code = {key: tags.pop(key) for key in _CODE_TAGS if key in tags}
     features = {key: tags.pop(key) for key in _FEATURE_TAGS if key in tags}
-    described = {key: value for key, value in environment.items() if key not in {"packages", "packages_sha256", "code"}}
+    described = {key: value for key, value in environment.items() if key not in _OTHER_SECTIONS}
     digests = {key: value for key, value in run.tags.items() if key.startswith(_ENVIRONMENT_PREFIX)}
     return {
         "parameters": dict(run.params),

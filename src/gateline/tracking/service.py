@@ -186,6 +186,26 @@ class Tracking:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def content(self, run_id: str, path: str, *, model_id: str = "") -> bytes | None:
+        """Return the bytes of a file of a frozen run, or of a model it produced; None when there is none, or it is larger than 16 MiB.
+
+        Raises:
+            NotFound: the run was never frozen.
+            IntegrityFailure: the file is not the one that was frozen.
+        """
+        snapshot = self.get(run_id)
+        files = next((one.files for one in snapshot.models if one.model_id == model_id), {}) if model_id else snapshot.artifacts
+        if path not in files:
+            return None
+        content = self._source.content(run_id, path, model_id=model_id)
+        if content is not None and sha256_bytes(content) != files[path].sha256:
+            raise IntegrityFailure(
+                f"File '{path}' of frozen run {run_id} differs from its snapshot.",
+                next_step=f"See what else was changed: gateline tracking verify {run_id}",
+                facts={"run_id": run_id, "path": path},
+            )
+        return content
+
     def annotate(self, actor: str, run_id: str, *, tags: Mapping[str, str | None], note: str | None = None) -> RunFacts:
         """Set tags of a run that is not frozen, remove those whose value is None, and set its note; return the run.
 

@@ -31,8 +31,8 @@ class RunSource(Protocol):
         """Return at most `limit` values of a metric. Raises NotFound for the run or the metric."""
         ...
 
-    def content(self, run_id: str, path: str) -> bytes | None:
-        """Return the bytes of a file of the run, or None when there is none or it is larger than what is meant to be read whole."""
+    def content(self, run_id: str, path: str, *, model_id: str = "") -> bytes | None:
+        """Return the bytes of a file of the run, or of a model it produced; None when there is none or it is too large to be read whole."""
         ...
 
     def annotate(self, actor: str, run_id: str, tags: Mapping[str, str | None]) -> None:

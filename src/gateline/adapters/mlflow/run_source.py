@@ -134,9 +134,12 @@ class MlflowRuns:
             raise NotFound(f"Run {run_id} has no metric '{name[:256]}'.", next_step=f"See what it has: gateline tracking show {run_id}")
         return MetricHistory(run_id=run_id, name=name, count=count, sampled=len(kept) < count, points=tuple(kept))
 
-    def content(self, run_id: str, path: str) -> bytes | None:
-        """Return the bytes of a file of the run, or None when there is none or it is larger than 16 MiB."""
-        root = self._root(self._active(run_id).info.artifact_uri)
+    def content(self, run_id: str, path: str, *, model_id: str = "") -> bytes | None:
+        """Return the bytes of a file of the run, or of a model it produced; None when there is none or it is larger than 16 MiB."""
+        location = self._active(run_id).info.artifact_uri
+        if model_id:
+            location = self._loaded().tracking.get_logged_model(model_id).artifact_location
+        root = self._root(location)
         file = root / path
         if not file.is_file() or not file.resolve().is_relative_to(root.resolve()) or file.stat().st_size > _CONTENT_BYTES_MAX:
             return None

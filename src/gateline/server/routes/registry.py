@@ -11,12 +11,14 @@ from gateline.access import Permission
 from gateline.kernel.limits import NAME_LENGTH_MAX, PAGE_ROWS_MAX, TEXT_LENGTH_MAX
 from gateline.kernel.names import version_id
 from gateline.registry import Meaning, ModelVersion
+from gateline.reproduction import Reproduction
 from gateline.server.security import Application, Caller, permission
 
 router = APIRouter(prefix="/models", tags=["models"])
 
 Name = Annotated[str, Path(max_length=NAME_LENGTH_MAX)]
 Number = Annotated[int, Path(ge=1, le=2**31)]
+_REPRODUCTIONS_SHOWN = 10
 Words = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX)]
 
 
@@ -83,7 +85,7 @@ def list_versions(name: Name, app: Application, caller: Caller) -> list[dict[str
 
 @router.get("/{name}/versions/{number}", openapi_extra=permission(Permission.MODEL_READ))
 def show_version(name: Name, number: Number, app: Application, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - the caller is checked
-    """Show a version with its approvals and everybody who contributed to it."""
+    """Show a version with its approvals, everybody who contributed to it, and the newest grades of making it again."""
     return _with_people(app, app.registry.get(version_id(name, number)))
 
 
@@ -128,4 +130,10 @@ def _with_people(app: Application, version: ModelVersion) -> dict[str, Any]:
         **version.as_dict(),
         "approvals": [approval.as_dict() for approval in app.registry.approvals(version.id)],
         "contributors": None if contributors is None else sorted(contributors),
+        "reproductions": [_reproduction(one) for one in app.reproductions.of(version.id, limit=_REPRODUCTIONS_SHOWN)],
     }
+
+
+def _reproduction(one: Reproduction) -> dict[str, Any]:
+    """Return a reproduction without all that was compared."""
+    return {name: value for name, value in one.as_dict().items() if name != "compared"}
