@@ -10,6 +10,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class ProjectLoader(importlib.machinery.SourceFileLoader):
         return code
 
 
+_loading = threading.RLock()
 _loaders: dict[str, ProjectLoader] = {}  # asking every module of the process would wake those that load lazily
 
 
@@ -83,12 +85,13 @@ def load_module(folder: Path, name: str) -> ModuleType:
         raise NotFound(f"The project in {folder} has no file {name.replace('.', '/')}.py.")
     if top in sys.stdlib_module_names or top == "gateline":
         raise InvalidInput(f"{folder / top} is named like a module of Python or Gateline itself.", next_step="Rename it.")
-    known = sys.modules.get(name)
-    if known is not None and _is_from(known, folder):
-        return known
-    _make_first(folder)
     try:
-        return importlib.import_module(name)  # noqa: TID251 - the user's code, named at run time
+        with _loading:  # a module that another thread is still executing lies in sys.modules already
+            known = sys.modules.get(name)
+            if known is not None and _is_from(known, folder):
+                return known
+            _make_first(folder)
+            return importlib.import_module(name)  # noqa: TID251 - the user's code, named at run time
     except SyntaxError as error:
         raise InvalidInput(f"{error.filename} is no valid Python: {error}.", next_step="Correct the file.") from error
     except ModuleNotFoundError as error:
