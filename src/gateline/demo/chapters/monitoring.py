@@ -15,7 +15,7 @@ from gateline.kernel.clock import Instant, iso
 if TYPE_CHECKING:
     from gateline.demo.stage import Stage
 
-REVIEW_WEEKS = 2
+REVIEW_WEEKS = 3
 
 
 def tell(stage: Stage) -> None:
@@ -112,7 +112,7 @@ def _follow_probation(stage: Stage) -> None:
 
 
 def _follow_candidates(stage: Stage) -> None:
-    """Tell the runs that alerts have asked for; the validator takes their candidates up two weeks later, while requests go on."""
+    """Tell the runs that alerts have asked for; the validator takes their candidates up three weeks later, while requests go on."""
     awaited: dict[str, int] = stage.facts["awaited"]
     for run_id in list(awaited):
         awaited[run_id] -= 1

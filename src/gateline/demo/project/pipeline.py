@@ -51,7 +51,7 @@ def features(feature_set: str) -> pl.DataFrame:
     return compute_features(context().client, set_version(context().client, feature_set)).sort("t", "row_id")
 
 
-@step(executor="inline")
+@step
 def rows_between(flights: pl.DataFrame, first: str, end: str, as_of: str) -> pl.DataFrame:
     """Return the flights of the days from `first` to before `end` whose label was known at `as_of`."""
     known = pl.col("label_available_at") < datetime.fromisoformat(as_of)
@@ -74,7 +74,7 @@ def fit(training: pl.DataFrame, seed: int) -> Path:
     return path
 
 
-@step(executor="inline")
+@step
 def compile_form(model: Path, training: pl.DataFrame) -> dict[str, str]:
     """Compile the form that workers serve, and return its files: name to SHA-256."""
     known = categories(training)
@@ -88,7 +88,7 @@ def compile_form(model: Path, training: pl.DataFrame) -> dict[str, str]:
     return {name: context().client.upload(content) for name, content in files.items()}
 
 
-@step(executor="inline")
+@step
 def evaluate(form: dict[str, str], holdout: pl.DataFrame) -> pl.DataFrame:
     """Score the holdout exactly as a worker would; time, day, label and prediction of each row."""
     run = context()
@@ -99,7 +99,7 @@ def evaluate(form: dict[str, str], holdout: pl.DataFrame) -> pl.DataFrame:
     return holdout.select("t", "unit", "label").with_columns(prediction=pl.Series(scores))
 
 
-@step(executor="inline")
+@step
 def measure(training: pl.DataFrame, scored: pl.DataFrame) -> dict[str, float]:
     """Return the metrics of a candidate: on the holdout, and against the trivial baseline."""
     label, score = scored["label"].to_numpy().astype(float), scored["prediction"].to_numpy()
@@ -146,7 +146,7 @@ def judge(run_id: str, form: dict[str, str], model: str, compare: bool, trained_
     return dict(run.client.post("/gate-runs", json=body | ({"champion": champion} if champion else {})))
 
 
-@step(cache=False, executor="inline")
+@step(cache=False)
 def conclude(gate: dict[str, Any], run_id: str, form: dict[str, str], metrics: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
     """Register the candidate when that is wanted, and say what became of it."""
     run = context()

@@ -30,6 +30,7 @@ from gateline.sdk.client import Client
 from gateline.sdk.execution import carry_out, draw
 from gateline.sdk.fingerprint import environment_digest
 from gateline.sdk.loading import file_state
+from gateline.sdk.machine import describe_distributions
 from gateline.sdk.project import Project
 from gateline.sdk.running.processes import MESSAGE_BYTES_MAX, children, send
 from gateline.sdk.sampling import warm_up
@@ -37,6 +38,7 @@ from gateline.sdk.sampling import warm_up
 STEP_PATIENCE_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_IDLE_SECONDS = 1.0
 _OOM_SCORE = "1000"
 _POOL = re.compile(r"polars-\d")
 """Names of the threads that compute; others of Polars, such as the one that clears its files, are not waited for."""
@@ -92,11 +94,16 @@ class Zygote:
         awake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        idle: float | None = _IDLE_SECONDS
         with selectors.DefaultSelector() as selector:
             selector.register(self._control, selectors.EVENT_READ)
             selector.register(awake, selectors.EVENT_READ)
             while True:
-                for key, _ in selector.select():
+                found = selector.select(idle)
+                if not found:
+                    describe_distributions()  # what a tracked run would find out in each process anew
+                    idle = None
+                for key, _ in found:
                     if key.fileobj == awake:
                         with contextlib.suppress(BlockingIOError):
                             os.read(awake, 4096)
