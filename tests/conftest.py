@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -22,7 +23,6 @@ from tests.support.tables import create_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Examples are drawn the same way in every run; slow machines are no failure.
 hypothesis.settings.register_profile("gateline", derandomize=True, deadline=None, database=None)
@@ -33,6 +33,16 @@ for _name in [name for name in os.environ if name.startswith(("GATELINE_", "MLFL
     del os.environ[_name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "1"
+
+
+_FIRST = ("integration/ray/", "integration/test_notebook_tutorial.py")
+"""Tests that wait for other processes most of their time: begun first, on one worker, so that the run does not end with them alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest."""
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: not item.path.relative_to(folder).as_posix().startswith(_FIRST))
 
 
 @pytest.fixture(scope="session")
