@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +16,7 @@ def locked_python(name: str) -> Path:
     """The interpreter of an environment that has what `requirements/<name>.txt` says."""
     lock = ROOT / "requirements" / f"{name}.txt"
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    folder = ROOT / "build" / f"{name}-{wanted[:12]}"
+    folder = _place() / f"{name}-{wanted[:12]}"
     if not (folder / "ready").exists():
         _run(ROOT / "scripts" / "bootstrap")
         uv = ROOT / ".tools" / "uv"
@@ -40,6 +41,12 @@ def locked_python(name: str) -> Path:
         except OSError:  # another test process was faster
             shutil.rmtree(making)
     return folder / "bin" / "python"
+
+
+def _place() -> Path:
+    """The folder of the environments: one without a space in its path, where Ray starts no worker."""
+    inside = ROOT / "build"
+    return inside if " " not in str(inside) else Path(tempfile.gettempdir()) / f"gateline-{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
 
 
 def _run(*command: str | Path) -> None:

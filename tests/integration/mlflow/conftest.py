@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def stock(served: Served, monkeypatch: pytest.MonkeyPatch):
     """The stock `mlflow` module, pointed at the server the way users do, with the developer's token."""
     import mlflow
 
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)  # else pyspark, which mlflow asks, leaves the process
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", served.developer)
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

@@ -168,7 +168,8 @@ def test_many_distinct_values_have_the_same_estimate(spark, tmp_path):
     times = [moment(draw.randrange(400)) for _ in range(count)]
     events = {
         "k": ["a"] * count, "event": [str(one) for one in range(count)], "happened": times, "known": times, "n": range(count),
-        "m": [place % 256 for place in range(count)], "x": [draw.choice([0.0, -0.0, place / 7]) for place in range(count)],
+        "m": [place % 256 for place in range(count)], "large": range(count),
+        "x": [draw.choice([0.0, -0.0, place / 7]) for place in range(count)],
         "y": [0.5] * count, "word": [f"w{place % 400}" for place in range(count)], "flag": [True] * count, "day": [None] * count,
     }  # fmt: skip
     pl.DataFrame(events, schema_overrides={"day": pl.Date}).write_parquet(tmp_path / "events.parquet")

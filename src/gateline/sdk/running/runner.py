@@ -240,7 +240,7 @@ class Runner:
     def _free(self) -> float | None:
         """Return the number of free processors; None when nothing runs, so that a step that wants more than there are gets its turn."""
         with self._lock:
-            return self._cpus - sum(self._active.values()) if self._active else None
+            return max(0.0, self._cpus - sum(self._active.values())) if self._active else None
 
     def _beat(self, over: threading.Event) -> None:
         """Keep the leases, hand in output, and stop what is to be stopped."""
