@@ -91,7 +91,7 @@ def running(app: FastAPI) -> Iterator[str]:
     listener.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("a home")
     app = build(Settings(home=home, workers=0, log_level="warning"))

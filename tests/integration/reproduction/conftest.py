@@ -176,7 +176,7 @@ class World:
         return path.read_text(encoding="utf-8").strip('"')
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("reproduction")
     (folder / "project").mkdir()

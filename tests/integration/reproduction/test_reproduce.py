@@ -163,9 +163,11 @@ def test_damaged_data_is_r0_and_is_named(world):
 def test_what_was_not_made_by_a_pipeline_and_what_does_not_exist_is_refused(world):
     with pytest.raises(NotFound):
         again(world, "trees@99")
-    path = "/models/trees/versions/1/reproductions"
-    recipe = world.client.get("/models/trees/versions/1/recipe")
-    with pytest.raises(Conflict, match="does not make trees@1 again"):
+    version = world.train("trees")
+    path = f"/models/trees/versions/{version.partition('@')[2]}"
+    recipe = world.client.get(f"{path}/recipe")
+    path = f"{path}/reproductions"
+    with pytest.raises(Conflict, match=f"does not make {version} again"):
         world.client.post(path, json={"pipeline_run": recipe["pipeline_run"]})
     reused = world.client.post("/pipelines/trees/runs", json={"parameters": recipe["parameters"], "project": "small"})["id"]
     with pytest.raises(Conflict, match="is queued"):
