@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 import threading
@@ -122,4 +123,6 @@ def stock(served: Served, monkeypatch: pytest.MonkeyPatch):
     yield mlflow
     while mlflow.active_run() is not None:
         mlflow.end_run()
+    mlflow.tracking.fluent._active_experiment_id = None  # the next module has another server
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     mlflow.set_tracking_uri(before)
