@@ -53,7 +53,12 @@ class Settings(BaseSettings):
     run_heartbeat_seconds: float = Field(
         default=600.0, ge=300, description="Seconds of silence after which a run that had a heartbeat, as the SDK's have, is closed."
     )
-    reconcile_interval_seconds: float = Field(default=0.2, gt=0, le=60, description="Seconds between two passes of the reconcilers.")
+    reconcile_interval_seconds: float = Field(
+        default=0.2,
+        gt=0,
+        le=60,
+        description="Seconds between two passes of the reconcilers; one whose tables did not change rests up to 1 s.",
+    )
     checkpoint_interval_seconds: float = Field(default=60.0, gt=0, description="Most seconds between two signed ledger checkpoints.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe log event that is written.")
 

@@ -8,12 +8,11 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
 from gateline.kernel.canonical import digest, sha256_file
-from gateline.sdk.machine import describe_cpu, describe_distributions, describe_libraries, describe_python, describe_threads
+from gateline.sdk.machine import describe_cpu, describe_distributions, describe_libraries, describe_python, describe_threads, search_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,21 +91,13 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
 
 def installed_packages() -> dict[str, str]:
     """Return name to version of every installed distribution, by name; read again only when something was installed or removed."""
-    return dict(_packages(tuple(_changed(folder) for folder in sys.path)))
+    return dict(_packages(search_path()))
 
 
 @functools.lru_cache(maxsize=1)
 def _packages(_state: tuple[tuple[str, int], ...]) -> dict[str, str]:
     found = {one.name.lower().replace("_", "-"): one.version for one in distributions() if one.name}
     return dict(sorted(found.items()))
-
-
-def _changed(folder: str) -> tuple[str, int]:
-    """Return a folder of the search path with the time of its last change; installing a package changes it."""
-    try:
-        return folder, os.stat(folder or ".").st_mtime_ns  # noqa: PTH116 - entries of sys.path may be empty, which Path resolves otherwise
-    except OSError:
-        return folder, 0
 
 
 def _memory_bytes() -> int | None:

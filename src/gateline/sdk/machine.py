@@ -43,7 +43,7 @@ def describe_distributions() -> dict[str, dict[str, Any]]:
         absent where there is no RECORD. `archive_sha256`: of the wheel it came from, where the installer wrote it down (direct_url.json);
         most do not for what comes from an index. `editable` or `url`: where it came from, when not from an index.
     """
-    return {name: dict(found) for name, found in _distributions(tuple(_state(folder) for folder in sys.path))}
+    return {name: dict(found) for name, found in _distributions(search_path())}
 
 
 @lru_cache(maxsize=1)
@@ -74,12 +74,16 @@ def _content_of(one: Distribution) -> dict[str, Any]:
     return found
 
 
-def _state(folder: str) -> tuple[str, int]:
-    """Return a folder of the search path with the time of its last change; installing a package changes it."""
+def search_path() -> tuple[tuple[str, int], ...]:
+    """Return the folders that packages are imported from, each with the time of its last change; installing a package changes one."""
+    return tuple((folder, _changed_at(folder)) for folder in sys.path)
+
+
+def _changed_at(folder: str) -> int:
     try:
-        return folder, Path(folder or ".").stat().st_mtime_ns
+        return Path(folder or ".").stat().st_mtime_ns
     except OSError:
-        return folder, 0
+        return 0
 
 
 def describe_python() -> dict[str, Any]:

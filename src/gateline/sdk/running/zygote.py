@@ -101,7 +101,8 @@ class Zygote:
             while True:
                 found = selector.select(idle)
                 if not found:
-                    describe_distributions()  # what a tracked run would find out in each process anew
+                    with contextlib.suppress(OSError, ValueError):
+                        describe_distributions()  # what a tracked run would find out in each process anew
                     idle = None
                 for key, _ in found:
                     if key.fileobj == awake:
