@@ -15,6 +15,7 @@ from sqlalchemy import update
 from gateline.kernel.canonical import canonical_bytes
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
 from gateline.kernel.passes import step_each
+from gateline.kernel.run_names import TRIAL_FAILURE_TAG, TRIAL_STATE_TAG, TRIAL_TAG, WHOLE_RUN_TAG
 from gateline.pipelines import search_store as trials
 from gateline.pipelines.model import OPEN_RUNS, RunState, StepState
 from gateline.pipelines.search_model import TrialState
@@ -136,18 +137,18 @@ class Showing:
             values.append(("objective", row.value, row.ended_at or row.asked_at, 0))
         self._outside.log(row.mlflow_run_id, values)
         if facts.state in _STATUS:
-            tags = {"gateline.trial_state": facts.state.value} | ({"gateline.failure": row.failure[:_TEXT_MAX]} if row.failure else {})
+            tags = {TRIAL_STATE_TAG: facts.state.value} | ({TRIAL_FAILURE_TAG: row.failure[:_TEXT_MAX]} if row.failure else {})
             self._outside.end(row.mlflow_run_id, _STATUS[facts.state], row.ended_at or run.ended_at or row.asked_at, tags)
         else:
             self._outside.alive([parent, row.mlflow_run_id])
 
     def _make_parent(self, run: PipelineRunRow, *, looking: bool) -> str:
         """Return the run outside that stands for the pipeline run."""
-        found = self._outside.find(run.pipeline, "gateline.pipeline_run", run.id) if looking else ""
+        found = self._outside.find(run.pipeline, WHOLE_RUN_TAG, run.id) if looking else ""
         if not found:
             params = {name: _text(value) for name, value in run.parameters.items()}
             started = run.started_at or run.requested_at
-            tags = {"gateline.pipeline_run": run.id}
+            tags = {WHOLE_RUN_TAG: run.id}
             found = self._outside.make(run.pipeline, run.id, tags=tags, params=params, started_at=started, parent="")
         with self._records.write() as session:
             row = session.get_one(PipelineRunRow, run.id, with_for_update=True)
@@ -159,9 +160,9 @@ class Showing:
     def _make(self, run: PipelineRunRow, row: TrialRow, parent: str, *, looking: bool) -> str:
         """Return the run outside that stands for a trial."""
         identity = f"{row.run_id}/{row.node}/{row.number}"
-        found = self._outside.find(run.pipeline, "gateline.trial", identity) if looking else ""
+        found = self._outside.find(run.pipeline, TRIAL_TAG, identity) if looking else ""
         params = {name: _text(value) for name, value in row.parameters.items()}
-        tags, name = {"gateline.trial": identity}, f"{row.node}[{row.number}]"
+        tags, name = {TRIAL_TAG: identity}, f"{row.node}[{row.number}]"
         return found or self._outside.make(run.pipeline, name, tags=tags, params=params, started_at=row.asked_at, parent=parent)
 
     def _write(self, row: TrialRow, mlflow_run_id: str) -> None:

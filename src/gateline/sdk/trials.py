@@ -81,8 +81,8 @@ class Trial:
     def report(self, value: float, step: int) -> None:
         """Report a value of the objective before the end, such as the loss after a round.
 
-        A step that was reported before keeps its new value. Values are sent in the background of `should_prune`, once a second, and all of
-        them when the objective returns.
+        A step that was reported before keeps its new value. Values are sent at most once a second, with `should_prune`, and all of them
+        when the objective returns.
 
         Raises:
             InvalidInput: the value is no number, the step no whole number from 0, or there are more than 10,000 steps.
