@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from sqlalchemy.exc import IntegrityError
 
 from gateline.gates import Policy, parse_policy
 from gateline.kernel.canonical import digest
@@ -86,13 +87,22 @@ class Reproductions:
         recipe = self._evidence.recipe(found)
         if failure is not None:
             return self._keep(actor, found, pipeline_run="", failure=failure, rebuilt=rebuilt or {})
-        with self._ledger.records.read() as session:
-            earlier = store.of_run(session, version, pipeline_run)
+        earlier = self._earlier(version, pipeline_run)
         if earlier is not None:
             return earlier
         run = self._pipelines.get(pipeline_run)
         _require_repeated(run, recipe)
-        return self._compare(actor, found, recipe, run, rebuilt or {})
+        try:
+            return self._compare(actor, found, recipe, run, rebuilt or {})
+        except IntegrityError:  # somebody else has graded the same run meanwhile
+            earlier = self._earlier(version, pipeline_run)
+            if earlier is None:
+                raise
+            return earlier
+
+    def _earlier(self, version: str, pipeline_run: str) -> Reproduction | None:
+        with self._ledger.records.read() as session:
+            return store.of_run(session, version, pipeline_run)
 
     def _compare(self, actor: str, version: ModelVersion, recipe: Recipe, run: PipelineRun, rebuilt: Mapping[str, str]) -> Reproduction:
         recorded = self._evidence.tracked(version.run_id)

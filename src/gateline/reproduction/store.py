@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Index, Text, select
+from sqlalchemy import BigInteger, Index, Text, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateline.kernel.records import Row
@@ -18,11 +18,17 @@ APPEND_ONLY_TABLES = ("reproduction",)
 """Tables whose rows the database refuses to change or remove."""
 
 
+_ONCE = text("pipeline_run <> ''")  # an attempt that came to no run is an attempt of its own
+
+
 class ReproductionRow(Row):
     """One reproduction; never updated."""
 
     __tablename__ = "reproduction"
-    __table_args__ = (Index("reproduction_version", "model_version", "created_at"), Index("reproduction_run", "pipeline_run"))
+    __table_args__ = (
+        Index("reproduction_version", "model_version", "created_at"),
+        Index("reproduction_run", "pipeline_run", "model_version", unique=True, sqlite_where=_ONCE, postgresql_where=_ONCE),
+    )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     model_version: Mapped[str] = mapped_column(Text)

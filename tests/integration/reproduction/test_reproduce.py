@@ -10,6 +10,7 @@ import pytest
 
 from gateline.cli import main
 from gateline.kernel.errors import Conflict, InvalidInput, NotFound
+from gateline.reproduction import Reproductions
 from gateline.sdk.reproducing import EnvironmentChoice, reproduce, settings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def different(found: dict[str, Any]) -> list[tuple[str, str]]:
     return [(one["stage"], one["name"]) for one in found["compared"] if not one["equal"]]
 
 
-def test_a_lightgbm_model_is_made_again_bit_for_bit(world, capsys):
+def test_a_lightgbm_model_is_made_again_bit_for_bit(world, capsys, monkeypatch):
     version = world.train("trees")
     path = f"/models/trees/versions/{version.partition('@')[2]}"
     before, versions = world.client.get(path), len(world.client.get("/models/trees/versions"))
@@ -61,6 +62,10 @@ def test_a_lightgbm_model_is_made_again_bit_for_bit(world, capsys):
     assert entry["payload"]["digest"] == found["digest"]
     repeated = world.client.post(f"{path}/reproductions", json={"pipeline_run": found["pipeline_run"]})
     assert repeated == found, "one run counts once"
+    looks, look = [None], Reproductions._earlier
+    monkeypatch.setattr(Reproductions, "_earlier", lambda self, *place: looks.pop() if looks else look(self, *place))
+    at_once = world.client.post(f"{path}/reproductions", json={"pipeline_run": found["pipeline_run"]})
+    assert (at_once, looks) == (found, []), "also of two who grade it at the same time"
     assert not list((world.project.folder / ".gateline-cache" / "reproductions").iterdir())
 
     assert main(["--home", str(world.client.home), "model", "reproductions", version]) == 0

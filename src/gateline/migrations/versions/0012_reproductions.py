@@ -28,7 +28,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("reproduction_version", "reproduction", ["model_version", "created_at"], unique=False)
-    op.create_index("reproduction_run", "reproduction", ["pipeline_run"], unique=False)
+    once = sa.text("pipeline_run <> ''")
+    op.create_index(
+        "reproduction_run", "reproduction", ["pipeline_run", "model_version"], unique=True, sqlite_where=once, postgresql_where=once
+    )
     verbs: tuple[str, ...] = ("update", "delete")
     if op.get_bind().dialect.name == "postgresql":
         refuse = f"BEGIN RAISE EXCEPTION '{WHY}'; END"
